@@ -1,0 +1,363 @@
+//! The catalog's rows as plain values, in DuckLake's own words.
+//!
+//! Ids are newtypes. An object that a transaction has created and not yet committed carries a
+//! *provisional* id (see [`PROVISIONAL`]); [`super::commit`] replaces it by the next id of the
+//! catalog, so that a commit can be rebased over another without touching a file. Nothing here
+//! does I/O, and nothing knows Arrow: [`crate::table::types`] maps column types.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// Ids from here on are provisional: handed out by a transaction, replaced at commit.
+pub const PROVISIONAL: i64 = 1 << 62;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub i64);
+
+        impl $name {
+            /// Whether the object is staged in a transaction and not yet in the catalog.
+            pub fn is_provisional(self) -> bool {
+                self.0 >= PROVISIONAL
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id!(/** A committed state of the whole catalog. */ SnapshotId);
+id!(/** A schema. */ SchemaId);
+id!(/** A table, through all its versions. */ TableId);
+id!(/** A view, through all its versions. */ ViewId);
+id!(/** A column or nested field; unique within its table and never used again. */ ColumnId);
+id!(/** A data file or delete file. */ FileId);
+
+/// One row of `ducklake_snapshot`: what a reader pins and a commit builds on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its id; the next commit takes exactly the next one.
+    pub id: SnapshotId,
+    /// When it was committed.
+    pub time: DateTime<Utc>,
+    /// Grows with every change of a schema, never with data.
+    pub schema_version: i64,
+    /// The next id for schemas, tables, views.
+    pub next_catalog_id: i64,
+    /// The next id for data files and delete files.
+    pub next_file_id: i64,
+}
+
+/// A snapshot with its row of `ducklake_snapshot_changes`, as history lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRecord {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// DuckLake's change list, such as `created_table:"main"."t",inserted_into_table:1`.
+    pub changes: Option<String>,
+    /// Who committed.
+    pub author: Option<String>,
+    /// Why.
+    pub commit_message: Option<String>,
+    /// Anything else the writer noted.
+    pub commit_extra_info: Option<String>,
+}
+
+/// A schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    /// Its id.
+    pub id: SchemaId,
+    /// Stable identity across warehouses.
+    pub uuid: Uuid,
+    /// Its name; unique without regard to case.
+    pub name: String,
+    /// Its directory below the data path.
+    pub path: ObjectPath,
+}
+
+/// Where an object's files are: relative to its parent's directory, or absolute.
+/// Directories end in `/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObjectPath {
+    /// Below the parent: the schema's below the data path, the table's below the schema's.
+    Relative(String),
+    /// On its own.
+    Absolute(String),
+}
+
+impl ObjectPath {
+    /// The full path below `parent`, which ends in `/`; plain concatenation, as DuckLake does.
+    pub fn resolve(&self, parent: &str) -> String {
+        match self {
+            Self::Relative(path) => format!("{parent}{path}"),
+            Self::Absolute(path) => path.clone(),
+        }
+    }
+}
+
+/// A table version as of one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its id.
+    pub id: TableId,
+    /// Stable identity across warehouses.
+    pub uuid: Uuid,
+    /// The schema it is in.
+    pub schema_id: SchemaId,
+    /// Its name; unique in its schema without regard to case.
+    pub name: String,
+    /// The full directory of its files, with the trailing `/`.
+    pub directory: String,
+    /// Its own part of the directory.
+    pub path: ObjectPath,
+    /// Top-level columns in order.
+    pub columns: Vec<Column>,
+    /// What its `comment` tag says.
+    pub comment: Option<String>,
+    /// Whether another engine has partitioned it.
+    pub is_partitioned: bool,
+}
+
+/// A column or nested field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its id, also the Parquet field id.
+    pub id: ColumnId,
+    /// Its name.
+    pub name: String,
+    /// Its type, with its children.
+    pub column_type: ColumnType,
+    /// Whether NULL is allowed; meaningful for top-level columns only.
+    pub nullable: bool,
+    /// The value for rows of files that were written before the column was added.
+    pub initial_default: Option<String>,
+    /// The value an INSERT that leaves the column out gives it.
+    pub default: Option<ColumnDefault>,
+    /// What its `comment` tag says.
+    pub comment: Option<String>,
+}
+
+/// The default of a column for new rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnDefault {
+    /// Text that casts to the column's type.
+    Literal(String),
+    /// SQL of another engine's dialect.
+    Expression(String),
+}
+
+/// DuckLake's column types.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the specification's")]
+pub enum ColumnType {
+    Boolean,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    UInt8,
+    UInt16,
+    UInt32,
+    UInt64,
+    Float32,
+    Float64,
+    /// Up to 38 digits, `scale` of them after the point.
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
+    Date,
+    Time,
+    TimestampS,
+    TimestampMs,
+    /// Microseconds; `timestamp` in the catalog.
+    Timestamp,
+    TimestampNs,
+    /// Microseconds in UTC.
+    TimestampTz,
+    Interval,
+    Varchar,
+    Json,
+    Blob,
+    Uuid,
+    /// Fields in order.
+    Struct(Vec<Column>),
+    /// The child is named `element`.
+    List(Box<Column>),
+    /// The children are named `key` and `value`.
+    Map(Box<Column>, Box<Column>),
+    /// A type that DuckLake has and this engine cannot read, such as `variant`.
+    Other(String),
+}
+
+impl Column {
+    /// Its children: struct fields, the list element, or map key and value.
+    pub fn children(&self) -> Vec<&Column> {
+        match &self.column_type {
+            ColumnType::Struct(fields) => fields.iter().collect(),
+            ColumnType::List(element) => vec![element],
+            ColumnType::Map(key, value) => vec![key, value],
+            _ => vec![],
+        }
+    }
+}
+
+/// A view version as of one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Its id.
+    pub id: ViewId,
+    /// Stable identity across warehouses.
+    pub uuid: Uuid,
+    /// The schema it is in.
+    pub schema_id: SchemaId,
+    /// Its name; shares the namespace of tables.
+    pub name: String,
+    /// The dialect its text was written for.
+    pub dialect: String,
+    /// Its query.
+    pub sql: String,
+    /// Names for its columns; empty when the query's own names are used.
+    pub column_aliases: Vec<String>,
+    /// What its `comment` tag says.
+    pub comment: Option<String>,
+}
+
+/// What a name in a schema stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the payload says it")]
+pub enum Relation {
+    Table(Table),
+    View(View),
+}
+
+/// A name in a schema, without its details: enough for listings.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RelationName {
+    /// The schema's name.
+    pub schema: String,
+    /// The table's or view's name.
+    pub name: String,
+    /// Which of the two.
+    pub kind: RelationKind,
+}
+
+/// Whether a name is a table or a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum RelationKind {
+    Table,
+    View,
+}
+
+/// A data file of a table; immutable once written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataFile {
+    /// Its id; `None` while it is staged in a transaction.
+    pub id: Option<FileId>,
+    /// The full path or URL.
+    pub path: String,
+    /// Rows in the file, deleted ones included.
+    pub record_count: u64,
+    /// Exact size.
+    pub file_size_bytes: u64,
+    /// The length of the Parquet footer's Thrift part; `None` if unknown, never wrong.
+    pub footer_size: Option<u64>,
+    /// The row id of its first row; `None` while staged.
+    pub row_id_start: Option<i64>,
+    /// Statistics by leaf column, of those columns that were asked for and are known.
+    pub column_stats: BTreeMap<ColumnId, ColumnStats>,
+    /// What reading this file needs beyond plain Parquet.
+    pub traits: FileTraits,
+}
+
+/// What another engine has done to a file that a reader has to respect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileTraits {
+    /// Visible delete files exist for it.
+    pub has_deletes: bool,
+    /// It holds rows of several snapshots (`partial_max` is set).
+    pub is_partial: bool,
+    /// Its columns are found by name through a mapping (`mapping_id` is set).
+    pub has_name_mapping: bool,
+}
+
+/// Statistics of one leaf column in one file. Bounds are sound, never too narrow; text in the
+/// form of DUCKDB's cast to VARCHAR. `None` is always safe.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnStats {
+    /// Compressed size.
+    pub column_size_bytes: u64,
+    /// Values that are not NULL.
+    pub value_count: Option<u64>,
+    /// NULLs.
+    pub null_count: Option<u64>,
+    /// A lower bound.
+    pub min: Option<String>,
+    /// An upper bound.
+    pub max: Option<String>,
+    /// For floats: whether a NaN is present (NaN is outside of min and max).
+    pub contains_nan: Option<bool>,
+}
+
+/// One row of `ducklake_table_stats`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TableStats {
+    /// Rows ever added, deletions not subtracted.
+    pub record_count: u64,
+    /// The row id of the next row.
+    pub next_row_id: i64,
+    /// Bytes of files ever added.
+    pub file_size_bytes: u64,
+}
+
+/// Everything a transaction has staged, as its net effect on its base snapshot.
+///
+/// An object created and dropped in the same transaction leaves no trace here.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Changes {
+    /// New schemas, with provisional ids.
+    pub created_schemas: Vec<Schema>,
+    /// Schemas of the base that are gone, with the contained tables and views listed below.
+    pub dropped_schemas: Vec<SchemaId>,
+    /// New tables, with provisional ids and final column ids.
+    pub created_tables: Vec<Table>,
+    /// Tables of the base that are gone.
+    pub dropped_tables: Vec<TableId>,
+    /// New views, with provisional ids.
+    pub created_views: Vec<View>,
+    /// Views of the base that are gone.
+    pub dropped_views: Vec<ViewId>,
+    /// Files added to tables of the base or to new ones.
+    pub appended: BTreeMap<TableId, Vec<DataFile>>,
+}
+
+impl Changes {
+    /// Whether a commit of this would change nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What `Catalog::commit` is given.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The snapshot the changes were made on.
+    pub base: Snapshot,
+    /// The changes.
+    pub changes: Changes,
+    /// Who commits, for history.
+    pub author: Option<String>,
+    /// Why, for history.
+    pub message: Option<String>,
+}
