@@ -10,9 +10,10 @@
 
 use std::fmt;
 
-use datafusion::common::DataFusionError;
+use arrow::error::ArrowError;
+use datafusion::common::{DataFusionError, SchemaError};
 
-use crate::diagnostic::Span;
+use crate::diagnostic::{Position, Span};
 
 /// The result of everything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -221,5 +222,183 @@ impl std::error::Error for Error {
 impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {
         DataFusionError::External(Box::new(error))
+    }
+}
+
+/// Errors of the engine: kind, place and words in our form; ours inside come out as they went in.
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        if let Some(own) = own_error(&error) {
+            return own;
+        }
+        let span = diagnosed_span(&error);
+        let (kind, message) = classify(&error);
+        let mut own = Error::new(kind, message).or_span(span);
+        if let Some(remedy) = remedy(&error, kind) {
+            own = own.with_help(remedy);
+        }
+        if let Some(label) = field_candidates(&error) {
+            own = own.with_label(label);
+        }
+        own.with_source(error)
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Self {
+        DataFusionError::from(error).into()
+    }
+}
+
+impl Error {
+    /// The same error without its source, for one that is shared.
+    fn duplicate(&self) -> Self {
+        let Inner { kind, message, label, help, span, source: _ } = &*self.0;
+        Self(Box::new(Inner {
+            kind: *kind,
+            message: message.clone(),
+            label: label.clone(),
+            help: help.clone(),
+            span: *span,
+            source: None,
+        }))
+    }
+}
+
+/// An error of ours that travelled through the engine.
+fn own_error(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(own) = error.downcast_ref::<Error>() {
+            return Some(own.duplicate());
+        }
+        current = match error.downcast_ref::<DataFusionError>() {
+            Some(DataFusionError::External(inner)) => Some(inner.as_ref() as _),
+            Some(DataFusionError::ArrowError(inner, _)) => Some(inner.as_ref() as _),
+            Some(DataFusionError::Collection(errors)) => errors.first().map(|e| e as _),
+            _ => match error.downcast_ref::<ArrowError>() {
+                Some(ArrowError::ExternalError(inner)) => Some(inner.as_ref() as _),
+                _ => error.source(),
+            },
+        };
+    }
+    None
+}
+
+fn classify(error: &DataFusionError) -> (ErrorKind, String) {
+    let kind = match root(error) {
+        DataFusionError::SQL(..) => ErrorKind::Syntax,
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { .. } => ErrorKind::NotFound,
+            _ => ErrorKind::Invalid,
+        },
+        DataFusionError::NotImplemented(_) => ErrorKind::Unsupported,
+        DataFusionError::ResourcesExhausted(_) => ErrorKind::Resources,
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => ErrorKind::Storage,
+        DataFusionError::ParquetError(_) => ErrorKind::Corrupt,
+        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+            ArrowError::IoError(..) => ErrorKind::Storage,
+            ArrowError::ParquetError(_) | ArrowError::AvroError(_) | ArrowError::IpcError(_) => {
+                ErrorKind::Corrupt
+            }
+            ArrowError::NotYetImplemented(_) => ErrorKind::Unsupported,
+            _ => ErrorKind::Invalid,
+        },
+        DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => ErrorKind::Internal,
+        _ => ErrorKind::Invalid,
+    };
+    (kind, message_of(error))
+}
+
+/// The innermost error of the engine.
+fn root(error: &DataFusionError) -> &DataFusionError {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => root(inner),
+        DataFusionError::Shared(inner) => root(inner),
+        DataFusionError::Collection(errors) => errors.first().map_or(error, root),
+        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+            ArrowError::ExternalError(inner) => match inner.downcast_ref::<DataFusionError>() {
+                Some(inner) => root(inner),
+                None => error,
+            },
+            _ => error,
+        },
+        DataFusionError::External(inner) => match inner.downcast_ref::<DataFusionError>() {
+            Some(inner) => root(inner),
+            None => error,
+        },
+        _ => error,
+    }
+}
+
+/// What an error of the engine says, in one line and in our style.
+pub(crate) fn message_of(error: &DataFusionError) -> String {
+    let root = root(error);
+    if let DataFusionError::SchemaError(schema, _) = root
+        && let SchemaError::FieldNotFound { field, .. } = schema.as_ref()
+    {
+        return format!("column \"{}\" does not exist", field.flat_name());
+    }
+    let text = match root {
+        DataFusionError::ArrowError(inner, _) => inner.to_string(),
+        DataFusionError::ParquetError(inner) => inner.to_string(),
+        DataFusionError::ObjectStore(inner) => inner.to_string(),
+        DataFusionError::IoError(inner) => inner.to_string(),
+        other => other.strip_backtrace(),
+    };
+    let mut text = text.as_str();
+    const PREFIXES: [&str; 16] = [
+        "Error during planning: ", "Execution error: ", "Arrow error: ", "Parser error: ",
+        "This feature is not implemented: ", "Schema error: ", "External error: ", "Csv error: ",
+        "Cast error: ", "Compute error: ", "Invalid argument error: ", "Json error: ",
+        "Resources exhausted: ", "SQL error: ", "Parquet error: ", "Invalid or Unsupported Configuration: ",
+    ];
+    while let Some(rest) = PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+        text = rest;
+    }
+    let text = text.split("\n\nThis issue was likely caused by").next().unwrap_or(text);
+    crate::sql::script::decapitalise(text.trim().trim_end_matches('.'))
+}
+
+fn diagnosed_span(error: &DataFusionError) -> Option<Span> {
+    let span = error.diagnostic()?.span?;
+    let position = |l: datafusion::common::Location| Position { line: l.line, column: l.column };
+    (span.start.line > 0)
+        .then(|| Span { start: position(span.start), end: position(span.end) })
+}
+
+/// The nearest name for a column that does not exist.
+fn field_candidates(error: &DataFusionError) -> Option<String> {
+    let DataFusionError::SchemaError(schema, _) = root(error) else {
+        return None;
+    };
+    let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref() else {
+        return None;
+    };
+    let near = nearest(field.name(), valid_fields.iter().map(|column| column.name()))?;
+    Some(format!("did you mean \"{near}\"?"))
+}
+
+fn remedy(error: &DataFusionError, kind: ErrorKind) -> Option<String> {
+    let no_space = |e: &std::io::Error| e.kind() == std::io::ErrorKind::StorageFull;
+    match (root(error), kind) {
+        (DataFusionError::SchemaError(schema, _), _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { valid_fields, .. } if !valid_fields.is_empty() => {
+                let names: Vec<String> =
+                    valid_fields.iter().take(12).map(|c| c.flat_name()).collect();
+                let more = if valid_fields.len() > 12 { ", …" } else { "" };
+                Some(format!("the columns are {}{more}", names.join(", ")))
+            }
+            _ => None,
+        },
+        (_, ErrorKind::Resources) => {
+            Some("raise --memory-limit, or lower --threads so that fewer partitions share it".into())
+        }
+        (DataFusionError::IoError(io), _) if no_space(io) => Some("free some disk space".into()),
+        (_, ErrorKind::Corrupt) => Some("check that the file is complete and of this format".into()),
+        (_, ErrorKind::Internal) => {
+            Some("this is a defect; please report it with the statement".into())
+        }
+        _ => None,
     }
 }

@@ -1,3 +1,132 @@
-//! The catalog.
+//! The catalog: which tables there are, which files they consist of, and since when.
+//!
+//! Its format is [DuckLake 1.0](https://ducklake.select/docs/stable/specification/introduction):
+//! rows in a SQL database, each with the snapshot it began and ended with. Reading at a snapshot is
+//! a `WHERE`; writing is [`Catalog::commit`], the one place where anything becomes visible.
+//!
+//! ```text
+//! Catalog ── read    SELECTs as of a snapshot          Transaction ── a pinned snapshot + Changes
+//!         ── commit  Changes -> rows, one transaction                 (pure overlay)
+//!         ── schema  the tables of the format          conflict, changes, bounds, types: pure
+//!         ── backend the database driver
+//! ```
+//!
+//! Nothing here knows Arrow, DataFusion or object stores. Opening reads one table of settings;
+//! objects are read when they are asked for.
 
+mod backend;
+mod bounds;
+mod changes;
+mod commit;
+mod conflict;
 pub mod model;
+mod read;
+mod schema;
+mod transaction;
+mod types;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use self::backend::{Backend, Value};
+pub use self::transaction::{Transaction, assign_column_ids};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Whether a catalog may be changed, and created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It has to be there and stays as it is.
+    ReadOnly,
+    /// It is created when it is not there.
+    ReadWrite,
+}
+
+/// A connected catalog; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    backend: Backend,
+    name: String,
+    data_path: String,
+}
+
+impl Catalog {
+    /// Opens the catalog in a SQLite file. A new one keeps `data_path`, which ends in `/`, as the
+    /// place of its files; an existing one has its own.
+    pub async fn open(path: &Path, access: Access, data_path: &str) -> Result<Self> {
+        let name = path.display().to_string();
+        let backend = Backend::open(path, access).await?;
+        let metadata = "SELECT key, value FROM ducklake_metadata WHERE scope IS NULL";
+        if access == Access::ReadWrite && backend.is_empty().await? {
+            #[allow(clippy::disallowed_methods, reason = "the first snapshot's time")]
+            let now = types::print_time(chrono::Utc::now());
+            schema::bootstrap(&backend, data_path, &now).await?;
+        }
+        let Ok(rows) = backend.query(metadata, &[]).await else {
+            // Opened before the probe so that a file that is no database says so itself.
+            backend.is_empty().await?;
+            return Err(not_a_catalog(&name));
+        };
+        let value = |key: &str| {
+            rows.iter().find(|row| row.opt_text(0).as_deref() == Some(key)).and_then(|r| r.opt_text(1))
+        };
+        schema::check(&name, value("version").as_deref(), value("encrypted").as_deref())?;
+        let data_path = value("data_path").ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, format!("catalog \"{name}\" does not say where its files are"))
+                .with_help("restore it from a backup")
+        })?;
+        Ok(Self { inner: Arc::new(Inner { backend, name, data_path }) })
+    }
+
+    /// Where the files are, with the trailing `/`.
+    pub fn data_path(&self) -> &str {
+        &self.inner.data_path
+    }
+
+    /// The same catalog with its files elsewhere, for this process.
+    #[must_use]
+    pub fn with_data_path(&self, path: &str) -> Self {
+        let Inner { backend, name, .. } = &*self.inner;
+        let inner = Inner { backend: backend.clone(), name: name.clone(), data_path: path.to_owned() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Records that the files have moved.
+    pub async fn set_data_path(&self, path: &str) -> Result<Self> {
+        self.set_option("data_path", path).await?;
+        Ok(self.with_data_path(path))
+    }
+
+    /// A setting of the whole catalog.
+    pub async fn option(&self, key: &str) -> Result<Option<String>> {
+        let sql = "SELECT value FROM ducklake_metadata WHERE key = $1 AND scope IS NULL";
+        Ok(self.backend().query(sql, &[key.into()]).await?.first().and_then(|row| row.opt_text(0)))
+    }
+
+    /// Changes a setting of the whole catalog; settings are not versioned.
+    pub async fn set_option(&self, key: &str, value: &str) -> Result<()> {
+        let mut transaction = self.backend().write().await?;
+        let delete = "DELETE FROM ducklake_metadata WHERE key = $1 AND scope IS NULL";
+        transaction.execute(delete, &[key.into()]).await?;
+        let row = vec![key.into(), value.into(), Value::Null, Value::Null];
+        transaction.insert("ducklake_metadata", vec![row]).await?;
+        transaction.commit().await
+    }
+
+    fn backend(&self) -> &Backend {
+        &self.inner.backend
+    }
+
+    fn name(&self) -> &str {
+        &self.inner.name
+    }
+}
+
+fn not_a_catalog(name: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("\"{name}\" is a database, but not a DuckLake catalog"))
+        .with_help("name a new path for a new warehouse")
+}

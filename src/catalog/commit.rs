@@ -1,0 +1,547 @@
+//! Staged changes to a new snapshot, in one short database transaction.
+//!
+//! ```text
+//! take the write lock -> read the newest snapshot
+//!   moved since the base? check for conflicts; what does not conflict is rebased
+//! number new objects and files -> insert rows -> commit
+//! ```
+//!
+//! Files are finished before this begins, so the lock is held for milliseconds, and a rebase never
+//! touches a file. Counters, row order and texts follow DuckLake 1.0, whose other writers share
+//! them: a snapshot id is exactly one more than the last, every file takes a file id, row counts
+//! are gross.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Duration, Utc};
+
+use super::backend::{Value, WriteTransaction};
+use super::bounds::{self, TableColumnStats};
+use super::changes::{self, Change};
+use super::model::*;
+use super::read::{self, NEWEST};
+use super::types::{print_aliases, print_time, type_name};
+use super::{Catalog, conflict};
+use crate::error::{Error, ErrorKind, Result};
+
+impl Catalog {
+    /// Makes `commit` the newest snapshot. A conflict with another writer is an
+    /// [`ErrorKind::Conflict`]; on every error nothing has changed.
+    pub async fn commit(&self, commit: &Commit) -> Result<Snapshot> {
+        let schemas = self.schemas(commit.base.id).await?;
+        let mut transaction = self.backend().write().await?;
+        let rows = transaction.query(NEWEST, &[]).await?;
+        let newest = rows.first().map(read::snapshot).transpose()?;
+        let newest = newest.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, format!("catalog \"{}\" has no snapshot", self.name()))
+        })?;
+        if newest.id != commit.base.id {
+            let theirs = changes_since(&mut transaction, commit.base.id).await?;
+            conflict::check(&commit.changes, &schemas, &theirs)?;
+        }
+        let mut writer = Writer::new(transaction, &newest, &commit.changes, schemas);
+        writer.write(self, commit).await?;
+        let snapshot = writer.snapshot.clone();
+        writer.transaction.commit().await?;
+        Ok(snapshot)
+    }
+}
+
+async fn changes_since(
+    transaction: &mut WriteTransaction,
+    base: SnapshotId,
+) -> Result<Vec<Change>> {
+    let sql = "SELECT changes_made FROM ducklake_snapshot_changes WHERE snapshot_id > $1 \
+               ORDER BY snapshot_id";
+    let mut all = Vec::new();
+    for row in transaction.query(sql, &[base.into()]).await? {
+        let text = row.opt_text(0).unwrap_or_default();
+        all.extend(changes::parse(&text).ok_or_else(|| {
+            Error::new(ErrorKind::Conflict, "another transaction was first, with changes unknown here")
+                .with_help("nothing was changed; run the transaction again")
+        })?);
+    }
+    Ok(all)
+}
+
+/// The state of one commit: the new snapshot as it is counted up, and the numbers given out.
+struct Writer<'a> {
+    transaction: WriteTransaction,
+    snapshot: Snapshot,
+    changes: &'a Changes,
+    /// The schemas of the base and the new ones, for names.
+    schemas: Vec<Schema>,
+    schema_ids: BTreeMap<SchemaId, SchemaId>,
+    table_ids: BTreeMap<TableId, TableId>,
+    listed: Vec<Change>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(
+        transaction: WriteTransaction,
+        newest: &Snapshot,
+        changes: &'a Changes,
+        mut schemas: Vec<Schema>,
+    ) -> Self {
+        let alters = !changes.created_schemas.is_empty()
+            || !changes.dropped_schemas.is_empty()
+            || !changes.created_tables.is_empty()
+            || !changes.dropped_tables.is_empty()
+            || !changes.created_views.is_empty()
+            || !changes.dropped_views.is_empty();
+        let snapshot = Snapshot {
+            id: SnapshotId(newest.id.0 + 1),
+            time: after(newest.time),
+            schema_version: newest.schema_version + i64::from(alters),
+            ..newest.clone()
+        };
+        schemas.extend(changes.created_schemas.iter().cloned());
+        Self {
+            transaction,
+            snapshot,
+            changes,
+            schemas,
+            schema_ids: BTreeMap::new(),
+            table_ids: BTreeMap::new(),
+            listed: Vec::new(),
+        }
+    }
+
+    async fn write(&mut self, catalog: &Catalog, commit: &Commit) -> Result<()> {
+        self.check_names().await?;
+        self.drop_all().await?;
+        self.create_schemas().await?;
+        self.create_tables().await?;
+        self.create_views().await?;
+        for (table, files) in &self.changes.appended {
+            self.append(catalog, *table, files).await?;
+        }
+        self.finish(commit).await
+    }
+
+    /// Names are checked again under the lock: the rules above see only well-behaved writers.
+    async fn check_names(&mut self) -> Result<()> {
+        let names = self.changes.created_tables.iter().map(|t| (t.schema_id, &t.name));
+        let names = names.chain(self.changes.created_views.iter().map(|v| (v.schema_id, &v.name)));
+        for (schema, name) in names.filter(|(schema, _)| !schema.is_provisional()) {
+            for (table, id, column, dropped) in [
+                ("ducklake_table", "table_id", "table_name", self.changes.dropped_tables.iter().map(|t| t.0).collect::<Vec<_>>()),
+                ("ducklake_view", "view_id", "view_name", self.changes.dropped_views.iter().map(|v| v.0).collect()),
+            ] {
+                let sql = format!(
+                    "SELECT {id} FROM {table} WHERE schema_id = $1 AND end_snapshot IS NULL \
+                     AND ({column} = $2 OR lower({column}) = lower($2))"
+                );
+                let rows = self.transaction.query(&sql, &[schema.0.into(), name.as_str().into()]).await?;
+                for row in rows {
+                    if !dropped.contains(&row.int(0)?) {
+                        return Err(Error::new(
+                            ErrorKind::Conflict,
+                            format!("another transaction was first: it created \"{name}\""),
+                        )
+                        .with_help("nothing was changed; run the transaction again"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_all(&mut self) -> Result<()> {
+        for schema in &self.changes.dropped_schemas {
+            self.end("ducklake_schema", "schema_id", schema.0).await?;
+            self.listed.push(Change::id("dropped_schema", schema.0));
+        }
+        for table in &self.changes.dropped_tables {
+            for dependent in [
+                "ducklake_table",
+                "ducklake_partition_info",
+                "ducklake_column",
+                "ducklake_column_tag",
+                "ducklake_data_file",
+                "ducklake_delete_file",
+                "ducklake_sort_info",
+            ] {
+                self.end(dependent, "table_id", table.0).await?;
+            }
+            self.end("ducklake_tag", "object_id", table.0).await?;
+            self.listed.push(Change::id("dropped_table", table.0));
+        }
+        for view in &self.changes.dropped_views {
+            self.end("ducklake_view", "view_id", view.0).await?;
+            self.end("ducklake_tag", "object_id", view.0).await?;
+            self.listed.push(Change::id("dropped_view", view.0));
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, table: &str, column: &str, id: i64) -> Result<()> {
+        let sql =
+            format!("UPDATE {table} SET end_snapshot = $1 WHERE {column} = $2 AND end_snapshot IS NULL");
+        self.transaction.execute(&sql, &[self.snapshot.id.into(), id.into()]).await
+    }
+
+    async fn create_schemas(&mut self) -> Result<()> {
+        for schema in &self.changes.created_schemas {
+            let id = SchemaId(self.next_catalog_id());
+            self.schema_ids.insert(schema.id, id);
+            let mut row = vec![
+                id.0.into(),
+                schema.uuid.to_string().into(),
+                self.snapshot.id.into(),
+                Value::Null,
+                schema.name.clone().into(),
+            ];
+            row.extend(path_values(&schema.path));
+            self.transaction.insert("ducklake_schema", vec![row]).await?;
+            self.listed.push(Change::name("created_schema", &[&schema.name]));
+        }
+        Ok(())
+    }
+
+    async fn create_tables(&mut self) -> Result<()> {
+        for table in &self.changes.created_tables {
+            let id = TableId(self.next_catalog_id());
+            self.table_ids.insert(table.id, id);
+            let mut row = vec![
+                id.0.into(),
+                table.uuid.to_string().into(),
+                self.snapshot.id.into(),
+                Value::Null,
+                self.schema_id(table.schema_id).0.into(),
+                table.name.clone().into(),
+            ];
+            row.extend(path_values(&table.path));
+            self.transaction.insert("ducklake_table", vec![row]).await?;
+            let mut rows = Vec::new();
+            for column in &table.columns {
+                column_rows(column, None, id, self.snapshot.id, &mut rows);
+            }
+            self.transaction.insert("ducklake_column", rows).await?;
+            let version = vec![
+                self.snapshot.id.into(),
+                self.snapshot.schema_version.into(),
+                id.0.into(),
+            ];
+            self.transaction.insert("ducklake_schema_versions", vec![version]).await?;
+            let schema = self.schema_name(table.schema_id);
+            self.listed.push(Change::name("created_table", &[&schema, &table.name]));
+        }
+        Ok(())
+    }
+
+    async fn create_views(&mut self) -> Result<()> {
+        for view in &self.changes.created_views {
+            let row = vec![
+                self.next_catalog_id().into(),
+                view.uuid.to_string().into(),
+                self.snapshot.id.into(),
+                Value::Null,
+                self.schema_id(view.schema_id).0.into(),
+                view.name.clone().into(),
+                view.dialect.clone().into(),
+                view.sql.clone().into(),
+                print_aliases(&view.column_aliases).into(),
+            ];
+            self.transaction.insert("ducklake_view", vec![row]).await?;
+            let schema = self.schema_name(view.schema_id);
+            self.listed.push(Change::name("created_view", &[&schema, &view.name]));
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, catalog: &Catalog, table: TableId, files: &[DataFile]) -> Result<()> {
+        let id = self.table_ids.get(&table).copied().unwrap_or(table);
+        let (directory, columns) = self.layout(catalog, table, id).await?;
+        let stats = "SELECT record_count, next_row_id, file_size_bytes FROM ducklake_table_stats \
+                     WHERE table_id = $1";
+        let stats = self.transaction.query(stats, &[id.0.into()]).await?;
+        let (mut next_row_id, existed) = match stats.first() {
+            Some(row) => (row.int(1)?, true),
+            None => (0, false),
+        };
+        let (mut file_rows, mut stat_rows) = (Vec::new(), Vec::new());
+        for file in files {
+            let file_id = self.snapshot.next_file_id;
+            self.snapshot.next_file_id += 1;
+            file_rows.push(file_row(file, file_id, id, self.snapshot.id, next_row_id, &directory));
+            stat_rows.extend(file.column_stats.iter().map(|s| stat_row(file_id, id, s)));
+            next_row_id += file.record_count.cast_signed();
+        }
+        self.transaction.insert("ducklake_data_file", file_rows).await?;
+        self.transaction.insert("ducklake_file_column_stats", stat_rows).await?;
+        let records: u64 = files.iter().map(|file| file.record_count).sum();
+        let bytes: u64 = files.iter().map(|file| file.file_size_bytes).sum();
+        self.table_stats(id, existed, records, next_row_id, bytes).await?;
+        self.table_column_stats(id, existed, files, &columns).await?;
+        self.listed.push(Change::id("inserted_into_table", id.0));
+        Ok(())
+    }
+
+    /// A table's directory and the types of its leaf columns.
+    async fn layout(
+        &mut self,
+        catalog: &Catalog,
+        table: TableId,
+        id: TableId,
+    ) -> Result<(String, BTreeMap<ColumnId, ColumnType>)> {
+        if let Some(table) = self.changes.created_tables.iter().find(|t| t.id == table) {
+            let mut leaves = BTreeMap::new();
+            table.columns.iter().for_each(|column| collect_leaves(column, &mut leaves));
+            return Ok((table.directory.clone(), leaves));
+        }
+        let gone = || {
+            Error::new(ErrorKind::Conflict, "another transaction was first: it dropped the table")
+                .with_help("nothing was changed; run the transaction again")
+        };
+        let sql = "SELECT schema_id, table_name FROM ducklake_table WHERE table_id = $1 \
+                   AND end_snapshot IS NULL";
+        let rows = self.transaction.query(sql, &[id.0.into()]).await?;
+        let row = rows.first().ok_or_else(gone)?;
+        let (schema_id, name) = (SchemaId(row.int(0)?), row.text(1)?);
+        let schema = self.schemas.iter().find(|schema| schema.id == schema_id).ok_or_else(gone)?;
+        // Columns cannot have changed since the base: that is a conflict. So reading them outside
+        // of the lock's transaction sees the same rows.
+        let at = SnapshotId(self.snapshot.id.0 - 1);
+        match catalog.relation(at, schema, &name).await? {
+            Some(Relation::Table(table)) => {
+                let mut leaves = BTreeMap::new();
+                table.columns.iter().for_each(|column| collect_leaves(column, &mut leaves));
+                Ok((table.directory, leaves))
+            }
+            _ => Err(gone()),
+        }
+    }
+
+    async fn table_stats(
+        &mut self,
+        table: TableId,
+        existed: bool,
+        records: u64,
+        next_row_id: i64,
+        bytes: u64,
+    ) -> Result<()> {
+        let values = [table.0.into(), records.into(), next_row_id.into(), bytes.into()];
+        let sql = match existed {
+            true => {
+                "UPDATE ducklake_table_stats SET record_count = record_count + $2, \
+                 next_row_id = $3, file_size_bytes = file_size_bytes + $4 WHERE table_id = $1"
+            }
+            false => "INSERT INTO ducklake_table_stats VALUES ($1, $2, $3, $4)",
+        };
+        self.transaction.execute(sql, &values).await
+    }
+
+    async fn table_column_stats(
+        &mut self,
+        table: TableId,
+        existed: bool,
+        files: &[DataFile],
+        columns: &BTreeMap<ColumnId, ColumnType>,
+    ) -> Result<()> {
+        let of_column = |id: &ColumnId| -> Vec<&ColumnStats> {
+            files.iter().filter_map(|file| file.column_stats.get(id)).collect()
+        };
+        if !existed {
+            let rows = columns.iter().map(|(id, column_type)| {
+                let merged = bounds::of_files(of_column(id), column_type);
+                table_stat_row(table, *id, &merged)
+            });
+            return self.transaction.insert("ducklake_table_column_stats", rows.collect()).await;
+        }
+        let sql = "SELECT column_id, contains_null, contains_nan, min_value, max_value \
+                   FROM ducklake_table_column_stats WHERE table_id = $1";
+        for row in self.transaction.query(sql, &[table.0.into()]).await? {
+            let id = ColumnId(row.int(0)?);
+            let mut merged = TableColumnStats {
+                contains_null: row.opt_flag(1)?,
+                contains_nan: row.opt_flag(2)?,
+                min: row.opt_text(3),
+                max: row.opt_text(4),
+            };
+            let before = merged.clone();
+            if let Some(column_type) = columns.get(&id) {
+                of_column(&id).into_iter().for_each(|stats| merged.widen(stats, column_type));
+            }
+            if merged != before {
+                self.update_column_stats(table, id, merged).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn update_column_stats(
+        &mut self,
+        table: TableId,
+        column: ColumnId,
+        stats: TableColumnStats,
+    ) -> Result<()> {
+        let sql = "UPDATE ducklake_table_column_stats SET contains_null = $3, contains_nan = $4, \
+                   min_value = $5, max_value = $6 WHERE table_id = $1 AND column_id = $2";
+        let values = [
+            table.0.into(),
+            column.0.into(),
+            stats.contains_null.into(),
+            stats.contains_nan.into(),
+            stats.min.into(),
+            stats.max.into(),
+        ];
+        self.transaction.execute(sql, &values).await
+    }
+
+    /// The snapshot's own rows, once all is counted.
+    async fn finish(&mut self, commit: &Commit) -> Result<()> {
+        let snapshot = vec![
+            self.snapshot.id.into(),
+            print_time(self.snapshot.time).into(),
+            self.snapshot.schema_version.into(),
+            self.snapshot.next_catalog_id.into(),
+            self.snapshot.next_file_id.into(),
+        ];
+        self.transaction.insert("ducklake_snapshot", vec![snapshot]).await?;
+        let order = |change: &Change| {
+            ["dropped_schema", "dropped_table", "dropped_view", "created_schema"]
+                .iter()
+                .position(|kind| *kind == change.kind)
+                .unwrap_or(if change.kind.starts_with("created") { 4 } else { 5 })
+        };
+        self.listed.sort_by_key(order);
+        let changes = vec![
+            self.snapshot.id.into(),
+            changes::print(&self.listed).into(),
+            commit.author.clone().into(),
+            commit.message.clone().into(),
+            Value::Null,
+        ];
+        self.transaction.insert("ducklake_snapshot_changes", vec![changes]).await
+    }
+
+    fn next_catalog_id(&mut self) -> i64 {
+        self.snapshot.next_catalog_id += 1;
+        self.snapshot.next_catalog_id - 1
+    }
+
+    fn schema_id(&self, id: SchemaId) -> SchemaId {
+        self.schema_ids.get(&id).copied().unwrap_or(id)
+    }
+
+    fn schema_name(&self, id: SchemaId) -> String {
+        let schema = self.schemas.iter().find(|schema| schema.id == id);
+        schema.map(|schema| schema.name.clone()).unwrap_or_default()
+    }
+}
+
+/// Now, but later than the last snapshot: time travel needs their order.
+fn after(last: DateTime<Utc>) -> DateTime<Utc> {
+    #[allow(clippy::disallowed_methods, reason = "the commit is what gives a snapshot its time")]
+    Utc::now().max(last + Duration::microseconds(1))
+}
+
+fn path_values(path: &ObjectPath) -> [Value; 2] {
+    match path {
+        ObjectPath::Relative(path) => [path.clone().into(), true.into()],
+        ObjectPath::Absolute(path) => [path.clone().into(), false.into()],
+    }
+}
+
+fn collect_leaves(column: &Column, leaves: &mut BTreeMap<ColumnId, ColumnType>) {
+    let children = column.children();
+    if children.is_empty() {
+        leaves.insert(column.id, column.column_type.clone());
+    }
+    children.into_iter().for_each(|child| collect_leaves(child, leaves));
+}
+
+/// A column's row and those of its children.
+fn column_rows(
+    column: &Column,
+    parent: Option<ColumnId>,
+    table: TableId,
+    snapshot: SnapshotId,
+    rows: &mut Vec<Vec<Value>>,
+) {
+    let is_nested = !column.children().is_empty();
+    let (default, kind) = match &column.default {
+        Some(ColumnDefault::Literal(text)) => (text.as_str(), "literal"),
+        Some(ColumnDefault::Expression(sql)) => (sql.as_str(), "expression"),
+        None if is_nested => ("NULL", ""),
+        None => ("NULL", "literal"),
+    };
+    rows.push(vec![
+        column.id.0.into(),
+        snapshot.into(),
+        Value::Null,
+        table.0.into(),
+        column.id.0.into(),
+        column.name.clone().into(),
+        type_name(&column.column_type).into(),
+        column.initial_default.clone().into(),
+        default.into(),
+        column.nullable.into(),
+        parent.map(|parent| parent.0).into(),
+        kind.into(),
+        Value::Null,
+    ]);
+    for child in column.children() {
+        column_rows(child, Some(column.id), table, snapshot, rows);
+    }
+}
+
+fn file_row(
+    file: &DataFile,
+    id: i64,
+    table: TableId,
+    snapshot: SnapshotId,
+    row_id_start: i64,
+    directory: &str,
+) -> Vec<Value> {
+    let (path, is_relative) = match file.path.strip_prefix(directory) {
+        Some(relative) => (relative, true),
+        None => (file.path.as_str(), false),
+    };
+    vec![
+        id.into(),
+        table.0.into(),
+        snapshot.into(),
+        Value::Null,
+        Value::Null,
+        path.into(),
+        is_relative.into(),
+        "parquet".into(),
+        file.record_count.into(),
+        file.file_size_bytes.into(),
+        file.footer_size.into(),
+        row_id_start.into(),
+        Value::Null,
+        Value::Null,
+        Value::Null,
+        Value::Null,
+    ]
+}
+
+fn stat_row(file: i64, table: TableId, (column, stats): (&ColumnId, &ColumnStats)) -> Vec<Value> {
+    vec![
+        file.into(),
+        table.0.into(),
+        column.0.into(),
+        stats.column_size_bytes.into(),
+        stats.value_count.into(),
+        stats.null_count.into(),
+        stats.min.clone().into(),
+        stats.max.clone().into(),
+        stats.contains_nan.into(),
+        Value::Null,
+    ]
+}
+
+fn table_stat_row(table: TableId, column: ColumnId, stats: &TableColumnStats) -> Vec<Value> {
+    vec![
+        table.0.into(),
+        column.0.into(),
+        stats.contains_null.into(),
+        stats.contains_nan.into(),
+        stats.min.clone().into(),
+        stats.max.clone().into(),
+        Value::Null,
+    ]
+}

@@ -1,0 +1,342 @@
+//! Every SELECT of the catalog, each as of a snapshot.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::Catalog;
+use super::backend::{Row, Value};
+use super::model::*;
+use super::types::{assemble, parse_time};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The rows of a versioned table that are visible at snapshot `$1`.
+const VISIBLE: &str = "begin_snapshot <= $1 AND (end_snapshot IS NULL OR $1 < end_snapshot)";
+
+const SNAPSHOT_COLUMNS: &str =
+    "s.snapshot_id, s.snapshot_time, s.schema_version, s.next_catalog_id, s.next_file_id";
+
+/// The newest snapshot, as SQL and from its row.
+pub(super) const NEWEST: &str = "SELECT snapshot_id, snapshot_time, schema_version, next_catalog_id, \
+     next_file_id FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1";
+
+pub(super) fn snapshot(row: &Row) -> Result<Snapshot> {
+    Ok(Snapshot {
+        id: SnapshotId(row.int(0)?),
+        time: parse_time(&row.text(1)?)?,
+        schema_version: row.int(2)?,
+        next_catalog_id: row.int(3)?,
+        next_file_id: row.int(4)?,
+    })
+}
+
+impl Catalog {
+    /// The newest snapshot.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        let rows = self.backend().query(NEWEST, &[]).await?;
+        let row = rows.first().ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, format!("catalog \"{}\" has no snapshot", self.name()))
+                .with_help("restore it from a backup")
+        })?;
+        snapshot(row)
+    }
+
+    /// Every snapshot up to `at`, oldest first.
+    pub async fn history(&self, at: SnapshotId) -> Result<Vec<SnapshotRecord>> {
+        let sql = format!(
+            "SELECT {SNAPSHOT_COLUMNS}, c.changes_made, c.author, c.commit_message, \
+             c.commit_extra_info FROM ducklake_snapshot s LEFT JOIN ducklake_snapshot_changes c \
+             ON s.snapshot_id = c.snapshot_id WHERE s.snapshot_id <= $1 ORDER BY s.snapshot_id"
+        );
+        let rows = self.backend().query(&sql, &[at.0.into()]).await?;
+        let record = |row: &Row| {
+            Ok(SnapshotRecord {
+                snapshot: snapshot(row)?,
+                changes: row.opt_text(5),
+                author: row.opt_text(6),
+                commit_message: row.opt_text(7),
+                commit_extra_info: row.opt_text(8),
+            })
+        };
+        rows.iter().map(record).collect()
+    }
+
+    /// The schemas, by name.
+    pub async fn schemas(&self, at: SnapshotId) -> Result<Vec<Schema>> {
+        let sql = format!(
+            "SELECT schema_id, schema_uuid, schema_name, path, path_is_relative \
+             FROM ducklake_schema WHERE {VISIBLE} ORDER BY schema_name"
+        );
+        let rows = self.backend().query(&sql, &[at.0.into()]).await?;
+        let schema = |row: &Row| {
+            Ok(Schema {
+                id: SchemaId(row.int(0)?),
+                uuid: uuid(row, 1),
+                name: row.text(2)?,
+                path: path(row, 3)?,
+            })
+        };
+        rows.iter().map(schema).collect()
+    }
+
+    /// The names of all tables and views.
+    pub async fn relation_names(&self, at: SnapshotId) -> Result<Vec<RelationName>> {
+        let names = |table: &str, column: &str, visible: &str| {
+            format!(
+                "SELECT s.schema_name, r.{column} FROM {table} r JOIN ducklake_schema s \
+                 ON r.schema_id = s.schema_id WHERE {visible} ORDER BY 1, 2"
+            )
+        };
+        let visible = "r.begin_snapshot <= $1 AND (r.end_snapshot IS NULL OR $1 < r.end_snapshot)";
+        let mut all = Vec::new();
+        for (table, column, kind) in [
+            ("ducklake_table", "table_name", RelationKind::Table),
+            ("ducklake_view", "view_name", RelationKind::View),
+        ] {
+            let rows = self.backend().query(&names(table, column, visible), &[at.0.into()]).await?;
+            for row in rows {
+                all.push(RelationName { schema: row.text(0)?, name: row.text(1)?, kind });
+            }
+        }
+        Ok(all)
+    }
+
+    /// What `name` stands for in `schema`; an exact match goes before one in another case.
+    pub async fn relation(
+        &self,
+        at: SnapshotId,
+        schema: &Schema,
+        name: &str,
+    ) -> Result<Option<Relation>> {
+        let rows = self.named(at, schema, "ducklake_table", "table_name", TABLE_COLUMNS, name).await?;
+        if let Some(row) = rows.first() {
+            return self.table(at, schema, row).await.map(Relation::Table).map(Some);
+        }
+        let rows = self.named(at, schema, "ducklake_view", "view_name", VIEW_COLUMNS, name).await?;
+        rows.first().map(|row| view(schema, row).map(Relation::View)).transpose()
+    }
+
+    /// The rows of a name: exact ones, which an index finds, else those in another case.
+    async fn named(
+        &self,
+        at: SnapshotId,
+        schema: &Schema,
+        table: &str,
+        column: &str,
+        columns: &str,
+        name: &str,
+    ) -> Result<Vec<Row>> {
+        let values = [at.0.into(), schema.id.0.into(), name.into()];
+        for condition in [format!("{column} = $3"), format!("lower({column}) = lower($3)")] {
+            let sql = format!(
+                "SELECT {columns} FROM {table} WHERE schema_id = $2 AND {condition} AND {VISIBLE}"
+            );
+            let rows = self.backend().query(&sql, &values).await?;
+            if !rows.is_empty() {
+                return Ok(rows);
+            }
+        }
+        Ok(vec![])
+    }
+
+    /// The tables and views of a schema, with their columns.
+    pub async fn relations_in(&self, at: SnapshotId, schema: &Schema) -> Result<Vec<Relation>> {
+        let mut relations = Vec::new();
+        for name in self.relation_names(at).await? {
+            if name.schema == schema.name {
+                relations.extend(self.relation(at, schema, &name.name).await?);
+            }
+        }
+        Ok(relations)
+    }
+
+    async fn table(&self, at: SnapshotId, schema: &Schema, row: &Row) -> Result<Table> {
+        let id = TableId(row.int(0)?);
+        let path = path(row, 3)?;
+        let values = [at.0.into(), id.0.into()];
+        let columns = format!(
+            "SELECT column_id, column_name, column_type, initial_default, default_value, \
+             nulls_allowed, parent_column, default_value_type FROM ducklake_column \
+             WHERE table_id = $2 AND {VISIBLE} ORDER BY column_order"
+        );
+        let columns = self.backend().query(&columns, &values).await?;
+        let tags = format!(
+            "SELECT column_id, value FROM ducklake_column_tag WHERE table_id = $2 \
+             AND key = 'comment' AND {VISIBLE}"
+        );
+        let tags = self.backend().query(&tags, &values).await?;
+        let comments = tags
+            .iter()
+            .map(|row| Ok((ColumnId(row.int(0)?), row.opt_text(1))))
+            .collect::<Result<BTreeMap<_, _>>>()?;
+        let comment = format!(
+            "SELECT value FROM ducklake_tag WHERE object_id = $2 AND key = 'comment' AND {VISIBLE}"
+        );
+        let comment = self.backend().query(&comment, &values).await?;
+        let partitioned = format!(
+            "SELECT 1 FROM ducklake_partition_info i JOIN ducklake_partition_column c \
+             ON i.partition_id = c.partition_id WHERE i.table_id = $2 AND {VISIBLE} LIMIT 1"
+        );
+        let partitioned = self.backend().query(&partitioned, &values).await?;
+        Ok(Table {
+            id,
+            uuid: uuid(row, 1),
+            schema_id: schema.id,
+            name: row.text(2)?,
+            directory: path.resolve(&schema.path.resolve(self.data_path())),
+            path,
+            columns: assemble(&columns, &comments)?,
+            comment: comment.first().and_then(|row| row.opt_text(0)),
+            is_partitioned: !partitioned.is_empty(),
+        })
+    }
+
+    /// How many data files a table has.
+    pub async fn n_data_files(&self, at: SnapshotId, table: TableId) -> Result<usize> {
+        let sql =
+            format!("SELECT count(*) FROM ducklake_data_file WHERE table_id = $2 AND {VISIBLE}");
+        let rows = self.backend().query(&sql, &[at.0.into(), table.0.into()]).await?;
+        let count = rows.first().map_or(Ok(0), |row| row.count(0))?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    /// The data files of a table in the order they were added, with the statistics of `stats_of`.
+    pub async fn data_files(
+        &self,
+        at: SnapshotId,
+        table: &Table,
+        stats_of: &[ColumnId],
+    ) -> Result<Vec<DataFile>> {
+        let sql = format!(
+            "SELECT data_file_id, path, path_is_relative, record_count, file_size_bytes, \
+             footer_size, row_id_start, partial_max, mapping_id FROM ducklake_data_file \
+             WHERE table_id = $2 AND {VISIBLE} ORDER BY data_file_id"
+        );
+        let values = [at.0.into(), table.id.0.into()];
+        let rows = self.backend().query(&sql, &values).await?;
+        let deleted = format!(
+            "SELECT DISTINCT data_file_id FROM ducklake_delete_file WHERE table_id = $2 AND {VISIBLE}"
+        );
+        let deleted = self.backend().query(&deleted, &values).await?;
+        let deleted = deleted.iter().map(|row| row.int(0)).collect::<Result<Vec<_>>>()?;
+        let mut files = BTreeMap::new();
+        for row in &rows {
+            let id = row.int(0)?;
+            let file = data_file(at, table, row, deleted.contains(&id))?;
+            files.insert(id, file);
+        }
+        if !files.is_empty() {
+            self.attach_stats(table.id, stats_of, &mut files).await?;
+        }
+        Ok(files.into_values().collect())
+    }
+
+    async fn attach_stats(
+        &self,
+        table: TableId,
+        stats_of: &[ColumnId],
+        files: &mut BTreeMap<i64, DataFile>,
+    ) -> Result<()> {
+        if stats_of.is_empty() {
+            return Ok(());
+        }
+        let columns: Vec<String> = stats_of.iter().map(ToString::to_string).collect();
+        let sql = format!(
+            "SELECT data_file_id, column_id, column_size_bytes, value_count, null_count, min_value, \
+             max_value, contains_nan FROM ducklake_file_column_stats \
+             WHERE table_id = $1 AND column_id IN ({})",
+            columns.join(", ")
+        );
+        for row in self.backend().query(&sql, &[table.0.into()]).await? {
+            if let Some(file) = files.get_mut(&row.int(0)?) {
+                file.column_stats.insert(ColumnId(row.int(1)?), column_stats(&row)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether another engine keeps rows, or deletions of rows, of this table in the catalog.
+    pub async fn has_inlined_data(&self, at: SnapshotId, table: TableId) -> Result<bool> {
+        let deletes = format!("ducklake_inlined_delete_{table}");
+        if self.backend().has_table(&deletes).await? {
+            let sql = format!("SELECT 1 FROM {deletes} WHERE begin_snapshot <= $1 LIMIT 1");
+            if !self.backend().query(&sql, &[at.0.into()]).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1";
+        for row in self.backend().query(sql, &[table.0.into()]).await? {
+            let name = row.text(0)?.replace('"', "\"\"");
+            let sql = format!("SELECT 1 FROM \"{name}\" WHERE {VISIBLE} LIMIT 1");
+            if !self.backend().query(&sql, &[at.0.into()]).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+const TABLE_COLUMNS: &str = "table_id, table_uuid, table_name, path, path_is_relative";
+const VIEW_COLUMNS: &str = "view_id, view_uuid, view_name, dialect, sql, column_aliases";
+
+fn view(schema: &Schema, row: &Row) -> Result<View> {
+    let aliases = row.opt_text(5).unwrap_or_default();
+    Ok(View {
+        id: ViewId(row.int(0)?),
+        uuid: uuid(row, 1),
+        schema_id: schema.id,
+        name: row.text(2)?,
+        dialect: row.opt_text(3).unwrap_or_default(),
+        sql: row.text(4)?,
+        column_aliases: super::types::parse_aliases(&aliases),
+        comment: None,
+    })
+}
+
+fn data_file(at: SnapshotId, table: &Table, row: &Row, has_deletes: bool) -> Result<DataFile> {
+    Ok(DataFile {
+        id: Some(FileId(row.int(0)?)),
+        path: path(row, 1)?.resolve(&table.directory),
+        record_count: row.count(3)?,
+        file_size_bytes: row.count(4)?,
+        footer_size: row.opt_count(5)?,
+        row_id_start: row.opt_int(6)?,
+        column_stats: BTreeMap::new(),
+        traits: FileTraits {
+            has_deletes,
+            is_partial: row.opt_int(7)?.is_some_and(|newest_row| newest_row > at.0),
+            has_name_mapping: row.opt_int(8)?.is_some(),
+        },
+    })
+}
+
+fn column_stats(row: &Row) -> Result<ColumnStats> {
+    Ok(ColumnStats {
+        column_size_bytes: row.opt_count(2)?.unwrap_or(0),
+        value_count: row.opt_count(3)?,
+        null_count: row.opt_count(4)?,
+        min: row.opt_text(5),
+        max: row.opt_text(6),
+        contains_nan: row.opt_flag(7)?,
+    })
+}
+
+/// An object's path and, after it, whether it is relative; none is the parent's own.
+fn path(row: &Row, index: usize) -> Result<ObjectPath> {
+    match row.opt_text(index) {
+        None => Ok(ObjectPath::Relative(String::new())),
+        Some(path) if row.flag(index + 1)? => Ok(ObjectPath::Relative(path)),
+        Some(path) => Ok(ObjectPath::Absolute(path)),
+    }
+}
+
+/// Identity of an object; nothing here depends on it, so a damaged one is no error.
+fn uuid(row: &Row, index: usize) -> Uuid {
+    row.opt_text(index).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+impl From<SnapshotId> for Value {
+    fn from(id: SnapshotId) -> Self {
+        id.0.into()
+    }
+}

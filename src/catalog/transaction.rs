@@ -1,0 +1,344 @@
+//! A pinned snapshot with staged changes on top: what a statement reads, and what it commits.
+//!
+//! A transaction is a value. Reading through it overlays the changes on the snapshot, so a session
+//! sees its own work before anyone else does; cloning it is how a statement can fail without
+//! leaving a trace. Objects it creates have provisional ids until the commit numbers them.
+
+use uuid::Uuid;
+
+use super::Catalog;
+use super::model::*;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A pinned snapshot and the changes staged on it.
+#[derive(Debug, Clone)]
+pub struct Transaction {
+    catalog: Catalog,
+    base: Snapshot,
+    changes: Changes,
+    next_provisional: i64,
+}
+
+impl Transaction {
+    /// Pins the newest snapshot.
+    pub async fn begin(catalog: &Catalog) -> Result<Self> {
+        let base = catalog.snapshot().await?;
+        let changes = Changes::default();
+        Ok(Self { catalog: catalog.clone(), base, changes, next_provisional: PROVISIONAL })
+    }
+
+    /// The snapshot it is on.
+    pub fn base(&self) -> &Snapshot {
+        &self.base
+    }
+
+    /// What is staged.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Whether nothing is staged.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// What to commit.
+    pub fn into_commit(self, author: Option<String>, message: Option<String>) -> Commit {
+        Commit { base: self.base, changes: self.changes, author, message }
+    }
+
+    /// Every snapshot up to the pinned one, oldest first.
+    pub async fn history(&self) -> Result<Vec<SnapshotRecord>> {
+        self.catalog.history(self.base.id).await
+    }
+
+    /// The schemas, by name.
+    pub async fn schemas(&self) -> Result<Vec<Schema>> {
+        let mut schemas = self.catalog.schemas(self.base.id).await?;
+        schemas.retain(|schema| !self.changes.dropped_schemas.contains(&schema.id));
+        schemas.extend(self.changes.created_schemas.iter().cloned());
+        schemas.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(schemas)
+    }
+
+    /// A schema by name; an exact match goes before one in another case.
+    pub async fn schema(&self, name: &str) -> Result<Option<Schema>> {
+        let schemas = self.schemas().await?;
+        let exact = schemas.iter().find(|schema| schema.name == name);
+        Ok(exact.or_else(|| schemas.iter().find(|schema| same(&schema.name, name))).cloned())
+    }
+
+    /// The names of all tables and views.
+    pub async fn relation_names(&self) -> Result<Vec<RelationName>> {
+        let mut names = Vec::new();
+        for name in self.catalog.relation_names(self.base.id).await? {
+            if self.is_changed(&name).await? {
+                continue;
+            }
+            names.push(name);
+        }
+        let schemas = self.schemas().await?;
+        let schema = |id: SchemaId| {
+            schemas.iter().find(|schema| schema.id == id).map(|schema| schema.name.clone())
+        };
+        let name = |schema_id, name: &str, kind| {
+            Some(RelationName { schema: schema(schema_id)?, name: name.to_owned(), kind })
+        };
+        let tables = self.changes.created_tables.iter();
+        names.extend(tables.filter_map(|t| name(t.schema_id, &t.name, RelationKind::Table)));
+        let views = self.changes.created_views.iter();
+        names.extend(views.filter_map(|v| name(v.schema_id, &v.name, RelationKind::View)));
+        names.sort();
+        Ok(names)
+    }
+
+    /// Whether a name of the base is dropped here; only asked while something is.
+    async fn is_changed(&self, name: &RelationName) -> Result<bool> {
+        let changes = &self.changes;
+        if changes.dropped_tables.is_empty()
+            && changes.dropped_views.is_empty()
+            && changes.dropped_schemas.is_empty()
+        {
+            return Ok(false);
+        }
+        let schemas = self.catalog.schemas(self.base.id).await?;
+        let Some(schema) = schemas.iter().find(|schema| schema.name == name.schema) else {
+            return Ok(true);
+        };
+        let relation = self.catalog.relation(self.base.id, schema, &name.name).await?;
+        Ok(changes.dropped_schemas.contains(&schema.id)
+            || relation.is_none_or(|relation| self.is_dropped(&relation)))
+    }
+
+    fn is_dropped(&self, relation: &Relation) -> bool {
+        match relation {
+            Relation::Table(table) => self.changes.dropped_tables.contains(&table.id),
+            Relation::View(view) => self.changes.dropped_views.contains(&view.id),
+        }
+    }
+
+    /// What `name` stands for in `schema`.
+    pub async fn relation(&self, schema: &Schema, name: &str) -> Result<Option<Relation>> {
+        let tables = self.changes.created_tables.iter().filter(|t| t.schema_id == schema.id);
+        let views = self.changes.created_views.iter().filter(|v| v.schema_id == schema.id);
+        let table = tables.clone().find(|t| same(&t.name, name)).cloned().map(Relation::Table);
+        let view = || views.clone().find(|v| same(&v.name, name)).cloned().map(Relation::View);
+        if let Some(staged) = table.or_else(view) {
+            return Ok(Some(staged));
+        }
+        if schema.id.is_provisional() {
+            return Ok(None);
+        }
+        let relation = self.catalog.relation(self.base.id, schema, name).await?;
+        Ok(relation.filter(|relation| !self.is_dropped(relation)))
+    }
+
+    /// How many data files a table has.
+    pub async fn n_data_files(&self, table: &Table) -> Result<usize> {
+        let staged = self.changes.appended.get(&table.id).map_or(0, Vec::len);
+        match table.id.is_provisional() {
+            true => Ok(staged),
+            false => Ok(self.catalog.n_data_files(self.base.id, table.id).await? + staged),
+        }
+    }
+
+    /// The data files of a table, the staged ones last, with the statistics of `stats_of`.
+    pub async fn data_files(&self, table: &Table, stats_of: &[ColumnId]) -> Result<Vec<DataFile>> {
+        let mut files = match table.id.is_provisional() {
+            true => vec![],
+            false => self.catalog.data_files(self.base.id, table, stats_of).await?,
+        };
+        files.extend(self.changes.appended.get(&table.id).into_iter().flatten().cloned());
+        Ok(files)
+    }
+
+    /// Whether another engine keeps rows of this table in the catalog.
+    pub async fn has_inlined_data(&self, table: &Table) -> Result<bool> {
+        match table.id.is_provisional() {
+            true => Ok(false),
+            false => self.catalog.has_inlined_data(self.base.id, table.id).await,
+        }
+    }
+
+    /// Stages a new schema.
+    pub async fn create_schema(&mut self, name: &str) -> Result<Schema> {
+        check_name("schema", name)?;
+        if self.schema(name).await?.is_some() {
+            return Err(exists("schema", name));
+        }
+        let uuid = Uuid::now_v7();
+        let path = ObjectPath::Relative(directory(name, uuid));
+        let schema = Schema { id: SchemaId(self.provisional()), uuid, name: name.to_owned(), path };
+        self.changes.created_schemas.push(schema.clone());
+        Ok(schema)
+    }
+
+    /// Stages the end of a schema, with `cascade` of everything in it.
+    pub async fn drop_schema(&mut self, schema: &Schema, cascade: bool) -> Result<()> {
+        if schema.name == "main" {
+            return Err(Error::invalid("schema \"main\" cannot be dropped")
+                .with_help("drop the tables in it instead"));
+        }
+        let names = self.relation_names().await?;
+        let inside: Vec<_> = names.into_iter().filter(|name| name.schema == schema.name).collect();
+        if !inside.is_empty() && !cascade {
+            let listed: Vec<&str> = inside.iter().take(5).map(|name| name.name.as_str()).collect();
+            let more = if inside.len() > 5 { ", …" } else { "" };
+            return Err(Error::invalid(format!(
+                "schema \"{}\" is not empty: it has {}{more}",
+                schema.name,
+                listed.join(", ")
+            ))
+            .with_help("DROP SCHEMA … CASCADE drops what is in it, too"));
+        }
+        for name in inside {
+            if let Some(relation) = self.relation(schema, &name.name).await? {
+                self.drop_relation(&relation).await?;
+            }
+        }
+        match schema.id.is_provisional() {
+            true => self.changes.created_schemas.retain(|other| other.id != schema.id),
+            false => self.changes.dropped_schemas.push(schema.id),
+        }
+        Ok(())
+    }
+
+    /// Stages a new table; the columns have their ids (see [`assign_column_ids`]).
+    pub async fn create_table(
+        &mut self,
+        schema: &Schema,
+        name: &str,
+        columns: Vec<Column>,
+    ) -> Result<Table> {
+        self.check_free(schema, name, "table").await?;
+        if columns.is_empty() {
+            return Err(Error::invalid(format!("table \"{name}\" needs at least one column")));
+        }
+        for (index, column) in columns.iter().enumerate() {
+            check_name("column", &column.name)?;
+            if columns[..index].iter().any(|other| same(&other.name, &column.name)) {
+                return Err(Error::invalid(format!(
+                    "column \"{}\" comes twice in table \"{name}\"; case does not distinguish names",
+                    column.name
+                )));
+            }
+        }
+        let uuid = Uuid::now_v7();
+        let path = ObjectPath::Relative(directory(name, uuid));
+        let table = Table {
+            id: TableId(self.provisional()),
+            uuid,
+            schema_id: schema.id,
+            name: name.to_owned(),
+            directory: path.resolve(&schema.path.resolve(self.catalog.data_path())),
+            path,
+            columns,
+            comment: None,
+            is_partitioned: false,
+        };
+        self.changes.created_tables.push(table.clone());
+        Ok(table)
+    }
+
+    /// Stages a new view.
+    pub async fn create_view(
+        &mut self,
+        schema: &Schema,
+        name: &str,
+        sql: &str,
+        column_aliases: Vec<String>,
+    ) -> Result<View> {
+        self.check_free(schema, name, "view").await?;
+        let view = View {
+            id: ViewId(self.provisional()),
+            uuid: Uuid::new_v4(),
+            schema_id: schema.id,
+            name: name.to_owned(),
+            dialect: "duckdb".into(),
+            sql: sql.to_owned(),
+            column_aliases,
+            comment: None,
+        };
+        self.changes.created_views.push(view.clone());
+        Ok(view)
+    }
+
+    /// Stages the end of a table or view. One that was created here leaves no trace, and neither do
+    /// the files staged for it.
+    pub async fn drop_relation(&mut self, relation: &Relation) -> Result<()> {
+        match relation {
+            Relation::Table(table) => {
+                self.changes.appended.remove(&table.id);
+                match table.id.is_provisional() {
+                    true => self.changes.created_tables.retain(|other| other.id != table.id),
+                    false => self.changes.dropped_tables.push(table.id),
+                }
+            }
+            Relation::View(view) => match view.id.is_provisional() {
+                true => self.changes.created_views.retain(|other| other.id != view.id),
+                false => self.changes.dropped_views.push(view.id),
+            },
+        }
+        Ok(())
+    }
+
+    /// Stages files for a table.
+    pub fn append(&mut self, table: &Table, files: Vec<DataFile>) {
+        self.changes.appended.entry(table.id).or_default().extend(files);
+    }
+
+    fn provisional(&mut self) -> i64 {
+        self.next_provisional += 1;
+        self.next_provisional - 1
+    }
+
+    async fn check_free(&self, schema: &Schema, name: &str, what: &str) -> Result<()> {
+        check_name(what, name)?;
+        match self.relation(schema, name).await? {
+            Some(Relation::Table(_)) => Err(exists("table", name)),
+            Some(Relation::View(_)) => Err(exists("view", name)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Numbers columns and their children from 1, depth first.
+pub fn assign_column_ids(columns: &mut [Column]) {
+    fn assign(column: &mut Column, next: &mut i64) {
+        column.id = ColumnId(*next);
+        *next += 1;
+        match &mut column.column_type {
+            ColumnType::Struct(fields) => fields.iter_mut().for_each(|field| assign(field, next)),
+            ColumnType::List(element) => assign(element, next),
+            ColumnType::Map(key, value) => {
+                assign(key, next);
+                assign(value, next);
+            }
+            _ => {}
+        }
+    }
+    let mut next = 1;
+    columns.iter_mut().for_each(|column| assign(column, &mut next));
+}
+
+/// Names are unique without regard to case.
+fn same(a: &str, b: &str) -> bool {
+    a == b || a.to_lowercase() == b.to_lowercase()
+}
+
+fn exists(what: &str, name: &str) -> Error {
+    Error::new(ErrorKind::AlreadyExists, format!("{what} \"{name}\" already exists"))
+}
+
+fn check_name(what: &str, name: &str) -> Result<()> {
+    if name.is_empty() || name.contains('\0') {
+        return Err(Error::invalid(format!("{name:?} is not a name for a {what}")));
+    }
+    Ok(())
+}
+
+/// The directory of an object: its name where that is plain, else its identity.
+fn directory(name: &str, uuid: Uuid) -> String {
+    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if is_plain { format!("{name}/") } else { format!("{uuid}/") }
+}

@@ -1,0 +1,58 @@
+//! `snapshots()`: the history of the warehouse as a table, in DuckLake's columns.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Int64Array, ListBuilder, MapBuilder, MapFieldNames, StringArray, StringBuilder,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field};
+use arrow::record_batch::RecordBatch;
+use datafusion::catalog::{MemTable, TableProvider};
+
+use crate::catalog::Transaction;
+use crate::catalog::model::SnapshotRecord;
+use crate::error::Result;
+
+/// Every snapshot up to the transaction's, oldest first.
+pub(crate) async fn snapshots(transaction: &Transaction) -> Result<Arc<dyn TableProvider>> {
+    let records = transaction.history().await?;
+    let number = |of: fn(&SnapshotRecord) -> i64| -> ArrayRef {
+        Arc::new(records.iter().map(|record| Some(of(record))).collect::<Int64Array>())
+    };
+    let text = |of: fn(&SnapshotRecord) -> Option<&String>| -> ArrayRef {
+        Arc::new(records.iter().map(|record| of(record)).collect::<StringArray>())
+    };
+    let times = records.iter().map(|record| Some(record.snapshot.time.timestamp_micros()));
+    let times = times.collect::<TimestampMicrosecondArray>().with_timezone("UTC");
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        ("snapshot_id", number(|r| r.snapshot.id.0), false),
+        ("snapshot_time", Arc::new(times) as ArrayRef, false),
+        ("schema_version", number(|r| r.snapshot.schema_version), false),
+        ("changes", changes(&records)?, true),
+        ("author", text(|r| r.author.as_ref()), true),
+        ("commit_message", text(|r| r.commit_message.as_ref()), true),
+        ("commit_extra_info", text(|r| r.commit_extra_info.as_ref()), true),
+    ])?;
+    Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+}
+
+/// The change lists as maps from a kind of change to the objects it happened to.
+fn changes(records: &[SnapshotRecord]) -> Result<ArrayRef> {
+    let names = MapFieldNames {
+        entry: "key_value".into(),
+        key: "key".into(),
+        value: "value".into(),
+    };
+    let element = Field::new("element", DataType::Utf8, true);
+    let lists = ListBuilder::new(StringBuilder::new()).with_field(element);
+    let mut map = MapBuilder::new(Some(names), StringBuilder::new(), lists);
+    for record in records {
+        for (kind, objects) in record.changes_by_kind() {
+            map.keys().append_value(kind);
+            map.values().append_value(objects.into_iter().map(Some));
+        }
+        map.append(true)?;
+    }
+    Ok(Arc::new(map.finish()))
+}

@@ -1,0 +1,278 @@
+//! A session: runs statements one at a time, with settings, prepared statements and at most one
+//! open transaction.
+//!
+//! [`Session::execute`] is the only match on what a statement is; each arm is one call.
+//!
+//! ```text
+//! SELECT    pin a snapshot -> plan -> stream
+//! writes    clone the transaction -> plan -> files (staged) -> changes -> commit, or keep open
+//! ```
+//!
+//! A write works on a clone of the transaction, so a statement that fails leaves the transaction
+//! as it was, and its files are deleted. Without BEGIN the clone is committed at once.
+
+mod bind;
+mod define;
+mod history;
+mod inspect;
+mod load;
+mod locate;
+mod outcome;
+mod plan;
+mod progress;
+mod readers;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::scalar::ScalarValue;
+
+pub use self::inspect::Names;
+pub use self::outcome::{Outcome, Rows};
+pub(crate) use self::plan::{Planned, Planner};
+pub use self::progress::{Progress, ProgressReading};
+use crate::catalog::Transaction;
+use crate::diagnostic::Source;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sql::{Command, Script, Statement};
+use crate::warehouse::Warehouse;
+use crate::write::Staged;
+
+/// One user's connection to a warehouse.
+#[derive(Debug)]
+pub struct Session {
+    warehouse: Warehouse,
+    /// The settings, functions and runtime that each statement's state starts from.
+    template: SessionState,
+    open: Option<Open>,
+    prepared: BTreeMap<String, Command>,
+    progress: Progress,
+}
+
+/// The transaction between BEGIN and COMMIT.
+#[derive(Debug)]
+struct Open {
+    transaction: Transaction,
+    /// The files of each of its statements.
+    staged: Vec<Arc<Staged>>,
+}
+
+impl Session {
+    pub(crate) fn new(warehouse: Warehouse) -> Self {
+        let template = warehouse.template().clone();
+        let (prepared, progress) = (BTreeMap::new(), Progress::default());
+        Self { warehouse, template, open: None, prepared, progress }
+    }
+
+    /// Runs the one statement in `text`.
+    pub async fn sql(&mut self, text: &str) -> Result<Outcome> {
+        self.sql_with(text, &[]).await
+    }
+
+    /// Runs the one statement in `text` with `$1`, `$2`, … standing for `parameters`.
+    pub async fn sql_with(&mut self, text: &str, parameters: &[ScalarValue]) -> Result<Outcome> {
+        let source = Source { name: "sql".into(), text: text.into() };
+        let mut script = Script::parse(&source, &BTreeMap::new())?;
+        match (script.statements.pop(), script.statements.is_empty()) {
+            (Some(mut statement), true) => {
+                if !parameters.is_empty() {
+                    bind::bind(&mut statement.command, &bind::expressions(parameters)?)?;
+                }
+                self.execute(&statement).await
+            }
+            (None, _) => Err(Error::new(ErrorKind::Syntax, "there is no statement")),
+            (Some(second), false) => Err(Error::invalid("there is more than one statement")
+                .with_help("parse a Script and execute its statements one by one")
+                .with_span(second.span())),
+        }
+    }
+
+    /// Runs a statement. Rows are computed while they are read; everything else is done when this
+    /// returns. Dropping the future, or the rows, cancels the statement and changes nothing.
+    pub async fn execute(&mut self, statement: &Statement) -> Result<Outcome> {
+        self.progress.reset();
+        let outcome = self.run(&statement.command).await;
+        outcome.map_err(|error| error.or_span(Some(statement.span())))
+    }
+
+    async fn run(&mut self, command: &Command) -> Result<Outcome> {
+        match command {
+            Command::Query(query) => {
+                let planned = self.planner().await?.query(query).await?;
+                self.rows(planned).await
+            }
+            Command::Explain(explain) => {
+                let planned = self.planner().await?.statement(*explain.statement.clone()).await?;
+                self.rows(planned).await
+            }
+            Command::CreateSchema { name, if_not_exists } => {
+                self.create_schema(name, *if_not_exists).await
+            }
+            Command::DropSchema { names, if_exists, cascade } => {
+                self.drop_schemas(names, *if_exists, *cascade).await
+            }
+            Command::CreateTable(create) => self.create_table(create).await,
+            Command::DropTable { names, if_exists } => self.drop_tables(names, *if_exists).await,
+            Command::CreateView(create) => self.create_view(create).await,
+            Command::DropView { names, if_exists } => self.drop_views(names, *if_exists).await,
+            Command::Insert(insert) => self.insert(insert).await,
+            Command::Copy(copy) => self.copy(copy).await,
+            Command::Describe(subject) => self.describe(subject).await,
+            Command::Summarize(subject) => self.summarize(subject).await,
+            Command::ShowTables { all } => self.show_tables(*all).await,
+            Command::Show { name } => self.show(name).await,
+            Command::Set { name, values } => self.set(name, values).await,
+            Command::Reset { name } => self.reset(name),
+            Command::Use { name } => self.use_schema(name).await,
+            Command::Prepare { name, command } => {
+                self.prepared.insert(crate::sql::name::fold(name), command.as_ref().clone());
+                Ok(Outcome::done("PREPARE"))
+            }
+            Command::Execute { name, arguments } => {
+                let command = self.bound(name, arguments)?;
+                Box::pin(self.run(&command)).await
+            }
+            Command::Deallocate { name } => self.deallocate(name),
+            Command::Begin => self.begin().await,
+            Command::Commit => self.commit_open().await,
+            Command::Rollback => self.rollback().await,
+        }
+    }
+
+    /// Whether BEGIN has been run and neither COMMIT nor ROLLBACK since.
+    pub fn in_transaction(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// A handle on the progress of the statement that runs.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    /// The warehouse this session is on.
+    pub fn warehouse(&self) -> &Warehouse {
+        &self.warehouse
+    }
+
+    /// What a statement reads: the open transaction as it is now, or the newest snapshot.
+    async fn transaction(&self) -> Result<Transaction> {
+        match &self.open {
+            Some(open) => Ok(open.transaction.clone()),
+            None => Transaction::begin(self.warehouse.catalog()).await,
+        }
+    }
+
+    async fn planner(&self) -> Result<Planner> {
+        Ok(self.planner_on(&self.transaction().await?))
+    }
+
+    fn planner_on(&self, transaction: &Transaction) -> Planner {
+        self.warehouse.planner(self.template.clone(), Arc::new(transaction.clone()))
+    }
+
+    /// The schema that bare names are in.
+    fn default_schema(&self) -> &str {
+        &self.template.config_options().catalog.default_schema
+    }
+
+    /// Executes a plan as a stream.
+    async fn rows(&self, planned: Planned) -> Result<Outcome> {
+        let Planned { state, plan } = planned;
+        if matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_)) {
+            return Err(Error::unsupported("SELECT … INTO is not supported")
+                .with_help("use CREATE TABLE … AS SELECT"));
+        }
+        let plan = state.create_physical_plan(&plan).await?;
+        self.progress.watch(&plan);
+        Ok(Outcome::Rows(Rows::new(execute_stream(plan, state.task_ctx())?, None)))
+    }
+
+    /// Runs a write on a clone of the transaction, and commits it unless one is open.
+    async fn change<W>(&mut self, work: W) -> Result<Outcome>
+    where
+        W: AsyncFnOnce(&Self, &mut Transaction, &Arc<Staged>) -> Result<Outcome>,
+    {
+        if self.warehouse.is_read_only() {
+            return Err(Error::unsupported("the warehouse is open for reading only")
+                .with_help("open it without --read-only to change it"));
+        }
+        let mut transaction = self.transaction().await?;
+        let staged = Staged::new(Arc::clone(self.warehouse.storage()));
+        let outcome = match work(self, &mut transaction, &staged).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                staged.discard().await?;
+                return Err(error);
+            }
+        };
+        match &mut self.open {
+            Some(open) => {
+                open.transaction = transaction;
+                open.staged.push(staged);
+            }
+            None => commit(&self.warehouse, transaction, &[staged]).await?,
+        }
+        Ok(outcome)
+    }
+
+    async fn begin(&mut self) -> Result<Outcome> {
+        if self.open.is_some() {
+            return Err(Error::invalid("a transaction is open already")
+                .with_help("end it with COMMIT or ROLLBACK"));
+        }
+        let transaction = Transaction::begin(self.warehouse.catalog()).await?;
+        self.open = Some(Open { transaction, staged: vec![] });
+        Ok(Outcome::done("BEGIN"))
+    }
+
+    async fn commit_open(&mut self) -> Result<Outcome> {
+        let open = self.open.take().ok_or_else(no_transaction)?;
+        commit(&self.warehouse, open.transaction, &open.staged).await?;
+        Ok(Outcome::done("COMMIT"))
+    }
+
+    async fn rollback(&mut self) -> Result<Outcome> {
+        let open = self.open.take().ok_or_else(no_transaction)?;
+        for staged in &open.staged {
+            staged.discard().await?;
+        }
+        Ok(Outcome::done("ROLLBACK"))
+    }
+}
+
+fn no_transaction() -> Error {
+    Error::invalid("no transaction is open").with_help("BEGIN opens one")
+}
+
+/// Makes a transaction visible. Its files stay if that succeeds, except those of tables that the
+/// transaction itself dropped again; if it fails they are all deleted.
+async fn commit(
+    warehouse: &Warehouse,
+    transaction: Transaction,
+    staged: &[Arc<Staged>],
+) -> Result<()> {
+    let live: Vec<String> = transaction
+        .changes()
+        .appended
+        .values()
+        .flatten()
+        .map(|file| file.path.clone())
+        .collect();
+    if !transaction.is_empty() {
+        let commit = transaction.into_commit(None, None);
+        if let Err(error) = warehouse.catalog().commit(&commit).await {
+            for staged in staged {
+                staged.discard().await?;
+            }
+            return Err(error);
+        }
+    }
+    for staged in staged {
+        staged.keep_only(&live).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! What a statement reads besides tables: found in its text, opened, and named so that the planner
+//! finds them.
+//!
+//! `FROM 'file'`, `read_csv(…)` and `snapshots()` are not names a catalog can hold, and opening
+//! them is asynchronous while planning is not. So before planning each is replaced by a name in the
+//! schema [`READERS`], whose providers are opened here.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::execution::SessionState;
+use sqlparser::ast::{
+    FunctionArg, Ident, ObjectName, ObjectNamePart, Spanned, Statement, TableAlias, TableFactor,
+    VisitMut, VisitorMut,
+};
+
+use super::history;
+use crate::catalog::Transaction;
+use crate::diagnostic::Span;
+use crate::error::{Error, Result};
+use crate::source::files::{self, Format};
+use crate::source::options::{self, ReadOptions};
+use crate::sql::name::{self, fold};
+use crate::storage::Storage;
+use crate::table::{READERS, Readers};
+
+/// One thing to read.
+struct Reader {
+    key: String,
+    what: What,
+    span: Option<Span>,
+}
+
+enum What {
+    File(String),
+    Function { name: String, format: Format, arguments: Vec<FunctionArg> },
+    Snapshots,
+}
+
+/// Replaces every reader in `statement` by a name, and opens them all.
+pub(crate) async fn open_all(
+    statement: &mut Statement,
+    state: &SessionState,
+    transaction: &Transaction,
+    storage: &Storage,
+    safe: bool,
+) -> Result<Readers> {
+    let mut finder = Finder { found: vec![] };
+    if let ControlFlow::Break(error) = statement.visit(&mut finder) {
+        return Err(error);
+    }
+    let mut readers = Readers::new();
+    for reader in finder.found {
+        if !readers.contains_key(&reader.key) {
+            let opened = open(&reader.what, state, transaction, storage, safe).await;
+            readers.insert(reader.key, opened.map_err(|e| e.or_span(reader.span))?);
+        }
+    }
+    Ok(readers)
+}
+
+async fn open(
+    what: &What,
+    state: &SessionState,
+    transaction: &Transaction,
+    storage: &Storage,
+    safe: bool,
+) -> Result<Arc<dyn TableProvider>> {
+    let (names, format, options) = match what {
+        What::Snapshots => return history::snapshots(transaction).await,
+        What::File(name) => (vec![name.clone()], None, ReadOptions::default()),
+        What::Function { name, format, arguments } => {
+            let (names, options) = options::parse(name, *format, arguments)?;
+            (names, Some(*format), options)
+        }
+    };
+    if safe {
+        return Err(Error::unsupported("reading files is not allowed in safe mode"));
+    }
+    files::open(state, storage, &names, format, &options).await
+}
+
+struct Finder {
+    found: Vec<Reader>,
+}
+
+impl VisitorMut for Finder {
+    type Break = Error;
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        let TableFactor::Table { name, alias, args, version, .. } = factor else {
+            return ControlFlow::Continue(());
+        };
+        let span = name::span(name.span());
+        if version.is_some() {
+            let error = Error::unsupported("reading a table as of an earlier version is not supported");
+            return ControlFlow::Break(error.or_span(span));
+        }
+        let arguments = args.as_ref().map(|args| args.args.as_slice());
+        let Some((key, what, default_alias)) = reader(name, arguments) else {
+            return ControlFlow::Continue(());
+        };
+        let part = |value: &str| ObjectNamePart::Identifier(Ident::with_quote('"', value));
+        *name = ObjectName(vec![part(READERS), part(&key)]);
+        *args = None;
+        alias.get_or_insert_with(|| TableAlias {
+            explicit: false,
+            name: Ident::with_quote('"', default_alias),
+            columns: vec![],
+            at: None,
+        });
+        self.found.push(Reader { key, what, span });
+        ControlFlow::Continue(())
+    }
+}
+
+/// The reader that a name in FROM stands for: its key, itself, and the alias it has unless the
+/// statement gives one.
+fn reader(name: &ObjectName, arguments: Option<&[FunctionArg]>) -> Option<(String, What, String)> {
+    let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else {
+        return None;
+    };
+    let Some(arguments) = arguments else {
+        let is_file = ident.quote_style == Some('\'')
+            || (ident.quote_style == Some('"') && files::looks_like_file(&ident.value));
+        let file = is_file.then(|| ident.value.clone())?;
+        return Some((file.clone(), What::File(file.clone()), stem(&file)));
+    };
+    let function = fold(ident);
+    let text: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+    let key = format!("{function}({})", text.join(", "));
+    let what = match Format::of_function(&function) {
+        Some(format) => {
+            What::Function { name: function.clone(), format, arguments: arguments.to_vec() }
+        }
+        None if function == "snapshots" && arguments.is_empty() => What::Snapshots,
+        None => return None,
+    };
+    Some((key, what, function))
+}
+
+/// A file's name without directories and endings.
+fn stem(file: &str) -> String {
+    let last = file.rsplit('/').next().unwrap_or(file);
+    let stem = last.split('.').next().unwrap_or(last);
+    if stem.is_empty() || stem.contains('*') { "file".to_owned() } else { stem.to_owned() }
+}

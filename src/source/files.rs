@@ -1,0 +1,362 @@
+//! `FROM 'file'`, `read_csv`, `read_json`, `read_parquet`: files as tables.
+//!
+//! A name is a path, a URL or a glob of either. The format follows from the function or the
+//! extension, the compression from the extension, the types from a sample that covers every file;
+//! files that disagree get the type that holds both. Reading is DataFusion's listing table.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::config::{CsvOptions, JsonOptions};
+use datafusion::common::parsers::CompressionTypeVariant;
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::arrow::ArrowFormat;
+use datafusion::datasource::file_format::avro::AvroFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::datasource::file_format::json::JsonFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
+};
+use datafusion::execution::SessionState;
+use futures::TryStreamExt;
+use object_store::{ObjectMeta, ObjectStore};
+
+use super::options::{ReadOptions, SAMPLE_SIZE, as_text};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{self, Storage};
+
+/// A file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Csv,
+    Json,
+    Parquet,
+    Avro,
+    Arrow,
+}
+
+impl Format {
+    /// The format a table function reads.
+    pub(crate) fn of_function(name: &str) -> Option<Self> {
+        Some(match name {
+            "read_csv" | "read_csv_auto" => Self::Csv,
+            "read_json" | "read_json_auto" | "read_ndjson" | "read_ndjson_auto" => Self::Json,
+            "read_parquet" | "parquet_scan" => Self::Parquet,
+            "read_avro" => Self::Avro,
+            "read_arrow" => Self::Arrow,
+            _ => return None,
+        })
+    }
+
+    /// The format that an extension stands for.
+    pub(crate) fn of_extension(extension: &str) -> Option<Self> {
+        Some(match extension.to_lowercase().as_str() {
+            "csv" | "tsv" => Self::Csv,
+            "json" | "ndjson" | "jsonl" => Self::Json,
+            "parquet" | "pq" => Self::Parquet,
+            "avro" => Self::Avro,
+            "arrow" | "ipc" | "feather" => Self::Arrow,
+            _ => return None,
+        })
+    }
+}
+
+/// The format and compression that a file name's ending tells, such as `.csv.gz`.
+pub(crate) fn by_extension(name: &str) -> (Option<Format>, CompressionTypeVariant) {
+    let name = name.split(['?', '#']).next().unwrap_or(name);
+    let mut parts = name.rsplit('.');
+    let last = parts.next().unwrap_or_default();
+    match compression(last) {
+        Some(compression) => (parts.next().and_then(Format::of_extension), compression),
+        None => (Format::of_extension(last), CompressionTypeVariant::UNCOMPRESSED),
+    }
+}
+
+fn compression(name: &str) -> Option<CompressionTypeVariant> {
+    Some(match name.to_lowercase().as_str() {
+        "gz" | "gzip" => CompressionTypeVariant::GZIP,
+        "bz2" | "bzip2" => CompressionTypeVariant::BZIP2,
+        "xz" => CompressionTypeVariant::XZ,
+        "zst" | "zstd" => CompressionTypeVariant::ZSTD,
+        "none" | "uncompressed" => CompressionTypeVariant::UNCOMPRESSED,
+        _ => return None,
+    })
+}
+
+/// Whether a bare name in FROM is meant as a file.
+pub(crate) fn looks_like_file(name: &str) -> bool {
+    name.contains(['/', '*', '?']) || by_extension(name).0.is_some()
+}
+
+/// The files of one reader, found.
+struct Found {
+    urls: Vec<ListingTableUrl>,
+    store: Arc<dyn ObjectStore>,
+    objects: Vec<ObjectMeta>,
+}
+
+/// Opens `names` as one table.
+pub(crate) async fn open(
+    state: &SessionState,
+    storage: &Storage,
+    names: &[String],
+    format: Option<Format>,
+    options: &ReadOptions,
+) -> Result<Arc<dyn TableProvider>> {
+    let first = names.first().ok_or_else(|| Error::invalid("no file is named"))?;
+    let (by_name, by_suffix) = by_extension(first);
+    let format = format.or(by_name).ok_or_else(|| {
+        Error::invalid(format!("the format of '{first}' does not follow from its name"))
+            .with_help("use read_csv('…'), read_json('…') or read_parquet('…')")
+    })?;
+    let compression = match &options.compression {
+        Some(name) if name == "auto" => by_suffix,
+        Some(name) => compression(name).ok_or_else(|| {
+            Error::invalid(format!("compression \"{name}\" is not known"))
+                .with_help("the known ones are none, gzip, bzip2, xz, zstd")
+        })?,
+        None => by_suffix,
+    };
+    let found = find(state, storage, names).await?;
+    let is_tsv = first.to_lowercase().contains(".tsv");
+    let file_format = file_format(format, compression, options, is_tsv);
+    let schema = match &options.columns {
+        Some(schema) => Arc::clone(schema),
+        None => infer(state, &file_format, &found, format, options).await?,
+    };
+    let mut listing = ListingOptions::new(file_format)
+        .with_file_extension("");
+    if options.hive_partitioning {
+        let columns = listing.infer_partitions(state, &found.urls[0]).await?;
+        let typed = columns.into_iter().map(|name| (name, DataType::Utf8)).collect();
+        listing = listing.with_table_partition_cols(typed);
+    }
+    let config = ListingTableConfig::new_with_multi_paths(found.urls)
+        .with_listing_options(listing)
+        .with_schema(schema);
+    Ok(Arc::new(ListingTable::try_new(config)?))
+}
+
+async fn find(state: &SessionState, storage: &Storage, names: &[String]) -> Result<Found> {
+    let mut found: Option<Found> = None;
+    for name in names {
+        let url = listing_url(storage, name)?;
+        let store = state.runtime_env().object_store(&url).map_err(|e| storage::storage(name, e))?;
+        let objects = list(state, &url, &store).await.map_err(|e| missing(name, e))?;
+        if objects.is_empty() {
+            return Err(no_match(name));
+        }
+        match &mut found {
+            None => found = Some(Found { urls: vec![url], store, objects }),
+            Some(found) if found.urls[0].object_store() == url.object_store() => {
+                found.urls.push(url);
+                found.objects.extend(objects);
+            }
+            Some(_) => {
+                return Err(Error::unsupported("one reader cannot read from two stores")
+                    .with_help("read each on its own and combine them with UNION ALL BY NAME"));
+            }
+        }
+    }
+    found.ok_or_else(|| Error::invalid("no file is named"))
+}
+
+/// The files below a URL; empty ones hold nothing to read.
+async fn list(
+    state: &SessionState,
+    url: &ListingTableUrl,
+    store: &Arc<dyn ObjectStore>,
+) -> datafusion::common::Result<Vec<ObjectMeta>> {
+    let listed = url.list_all_files(state, store.as_ref(), "").await?;
+    listed.try_filter(|object| std::future::ready(object.size > 0)).try_collect().await
+}
+
+fn no_match(name: &str) -> Error {
+    let error = match name.contains(['*', '?', '[']) {
+        true => format!("no file matches '{name}'"),
+        false => format!("file '{name}' does not exist or is empty"),
+    };
+    Error::not_found(error).with_help(match storage::remote(name) {
+        Ok(Some(_)) => "check the URL and the credentials".to_owned(),
+        _ => format!(
+            "relative paths start at the working directory{}",
+            std::env::current_dir().map(|dir| format!(", {}", dir.display())).unwrap_or_default()
+        ),
+    })
+}
+
+fn missing(name: &str, error: datafusion::common::DataFusionError) -> Error {
+    let not_found = error.to_string().contains("not found") || error.to_string().contains("No such file");
+    match not_found {
+        true => no_match(name).with_source(error),
+        false => storage::storage(name, error),
+    }
+}
+
+/// A path, URL or glob as DataFusion lists it; makes the store known.
+fn listing_url(storage: &Storage, name: &str) -> Result<ListingTableUrl> {
+    let Some(url) = storage::remote(name)? else {
+        let path = name.strip_prefix("file://").unwrap_or(name);
+        return ListingTableUrl::parse(path).map_err(|e| storage::storage(name, e));
+    };
+    storage.register(&url)?;
+    // A query string is the server's, not a glob.
+    let glob_at = match url.scheme() {
+        "http" | "https" => None,
+        _ => name.find(['*', '?', '[']),
+    };
+    let parsed = match glob_at.and_then(|at| name[..at].rfind('/')) {
+        Some(slash) => {
+            let prefix = url::Url::parse(&name[..=slash]).map_err(|e| storage::storage(name, e))?;
+            ListingTableUrl::try_new(prefix, None)
+                .and_then(|prefix| prefix.with_glob(&name[slash + 1..]))
+        }
+        None => ListingTableUrl::try_new(url, None),
+    };
+    parsed.map_err(|e| storage::storage(name, e))
+}
+
+fn file_format(
+    format: Format,
+    compression: CompressionTypeVariant,
+    options: &ReadOptions,
+    is_tsv: bool,
+) -> Arc<dyn FileFormat> {
+    let sample = Some(options.sample_size.unwrap_or(SAMPLE_SIZE));
+    match format {
+        Format::Csv => {
+            let defaults = CsvOptions::default();
+            let delimiter = if is_tsv { b'\t' } else { defaults.delimiter };
+            let null = options.null.as_deref();
+            Arc::new(CsvFormat::default().with_options(CsvOptions {
+                has_header: Some(options.header.unwrap_or(true)),
+                delimiter: options.delimiter.unwrap_or(delimiter),
+                quote: options.quote.unwrap_or(defaults.quote),
+                escape: options.escape,
+                comment: options.comment,
+                compression,
+                schema_infer_max_rec: sample,
+                newlines_in_values: options.newlines_in_values,
+                truncated_rows: options.ragged,
+                null_regex: null.map(|null| format!("^({})?$", escape_regex(null))),
+                ..defaults
+            }))
+        }
+        Format::Json => Arc::new(JsonFormat::default().with_options(JsonOptions {
+            compression,
+            schema_infer_max_rec: sample,
+            newline_delimited: !options.array,
+            ..JsonOptions::default()
+        })),
+        Format::Parquet => Arc::new(ParquetFormat::default()),
+        Format::Avro => Arc::new(AvroFormat),
+        Format::Arrow => Arc::new(ArrowFormat),
+    }
+}
+
+fn escape_regex(text: &str) -> String {
+    let special = |c: char| !c.is_alphanumeric() && c.is_ascii() && !c.is_ascii_whitespace();
+    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+/// At most this many files are sampled for their types.
+const MAX_SAMPLED: usize = 64;
+
+async fn infer(
+    state: &SessionState,
+    format: &Arc<dyn FileFormat>,
+    found: &Found,
+    kind: Format,
+    options: &ReadOptions,
+) -> Result<SchemaRef> {
+    let mut schema: Option<Schema> = None;
+    for object in found.objects.iter().take(MAX_SAMPLED) {
+        let one = std::slice::from_ref(object);
+        let inferred = format.infer_schema(state, &found.store, one).await.map_err(|e| {
+            let message = crate::error::message_of(&e);
+            Error::new(ErrorKind::Corrupt, format!("'{}' cannot be read: {message}", object.location))
+                .with_source(e)
+        })?;
+        schema = Some(match schema {
+            None => inferred.as_ref().clone(),
+            Some(schema) => unify(&schema, &inferred),
+        });
+    }
+    let schema = schema.ok_or_else(|| Error::internal("a reader without files"))?;
+    if schema.fields().is_empty() {
+        let message = format!("'{}' has no columns", found.objects[0].location);
+        return Err(Error::new(ErrorKind::Corrupt, message));
+    }
+    match kind {
+        Format::Csv if options.all_varchar => Ok(Arc::new(as_text(&schema))),
+        _ => Ok(Arc::new(schema)),
+    }
+}
+
+/// The schema that reads both: all columns of either, each wide enough for both.
+fn unify(left: &Schema, right: &Schema) -> Schema {
+    let mut fields: Vec<Field> = left.fields().iter().map(|f| f.as_ref().clone()).collect();
+    for field in right.fields() {
+        match fields.iter_mut().find(|known| known.name() == field.name()) {
+            Some(known) => {
+                let data_type = wider(known.data_type(), field.data_type());
+                *known = known.clone().with_data_type(data_type).with_nullable(true);
+            }
+            None => fields.push(field.as_ref().clone().with_nullable(true)),
+        }
+    }
+    Schema::new(fields)
+}
+
+fn wider(left: &DataType, right: &DataType) -> DataType {
+    use DataType as D;
+    match (left, right) {
+        _ if left == right => left.clone(),
+        (D::Null, other) | (other, D::Null) => other.clone(),
+        (D::Struct(a), D::Struct(b)) => {
+            D::Struct(unify(&Schema::new(a.clone()), &Schema::new(b.clone())).fields)
+        }
+        (D::List(a), D::List(b)) => {
+            let element = a.as_ref().clone().with_data_type(wider(a.data_type(), b.data_type()));
+            D::List(Arc::new(element.with_nullable(true)))
+        }
+        (a, b) if a.is_numeric() && b.is_numeric() => {
+            if a.is_integer() && b.is_integer() { D::Int64 } else { D::Float64 }
+        }
+        (D::Date32, D::Timestamp(..)) => right.clone(),
+        (D::Timestamp(..), D::Date32) => left.clone(),
+        _ => D::Utf8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_tell_format_and_compression() {
+        use CompressionTypeVariant as C;
+        for (name, format, compression) in [
+            ("a.csv", Some(Format::Csv), C::UNCOMPRESSED),
+            ("s3://b/logs/*.json.gz", Some(Format::Json), C::GZIP),
+            ("x.ndjson.zst", Some(Format::Json), C::ZSTD),
+            ("x.PARQUET", Some(Format::Parquet), C::UNCOMPRESSED),
+            ("https://h/x.csv?token=1.gz", Some(Format::Csv), C::UNCOMPRESSED),
+            ("x.dat", None, C::UNCOMPRESSED),
+        ] {
+            assert_eq!(by_extension(name), (format, compression), "{name}");
+        }
+        assert!(looks_like_file("a/b") && looks_like_file("x.csv.gz") && !looks_like_file("orders"));
+    }
+
+    #[test]
+    fn files_that_disagree_get_the_wider_type() {
+        use DataType as D;
+        assert_eq!(wider(&D::Int64, &D::Float64), D::Float64);
+        assert_eq!(wider(&D::Null, &D::Boolean), D::Boolean);
+        assert_eq!(wider(&D::Int64, &D::Utf8), D::Utf8);
+        assert_eq!(wider(&D::Boolean, &D::Int64), D::Utf8);
+    }
+}

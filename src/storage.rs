@@ -1,0 +1,147 @@
+//! Where bytes are: paths and URLs to object stores, and the few operations on whole files.
+//!
+//! A path is resolved to a store and a location in it; stores are made on first use from the
+//! options the warehouse was opened with and kept in DataFusion's registry, so that scans, readers
+//! and writers share them. This layer does not know what a table is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, parse_url_opts};
+use url::Url;
+
+use crate::config::StorageOptions;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The schemes that are not local files.
+const REMOTE: [&str; 11] =
+    ["s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss", "http", "https", "memory"];
+
+/// The warehouse's access to files.
+#[derive(Debug)]
+pub struct Storage {
+    runtime: Arc<RuntimeEnv>,
+    options: StorageOptions,
+}
+
+/// A file or prefix in a store.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// The store's key in DataFusion's registry.
+    pub url: ObjectStoreUrl,
+    /// The store.
+    pub store: Arc<dyn ObjectStore>,
+    /// The place in it.
+    pub path: Path,
+}
+
+impl Storage {
+    pub(crate) fn new(runtime: Arc<RuntimeEnv>, options: StorageOptions) -> Self {
+        Self { runtime, options }
+    }
+
+    /// The store and place of a local path (absolute, or relative to the working directory) or URL.
+    pub fn locate(&self, path: &str) -> Result<Located> {
+        let (base, path) = match remote(path)? {
+            Some(url) => {
+                let path = Path::from_url_path(url.path()).map_err(|e| bad_path(path, e))?;
+                (self.register(&url)?, path)
+            }
+            None => {
+                let absolute = absolute(path)?;
+                let path = Path::from_absolute_path(&absolute).map_err(|e| bad_path(path, e))?;
+                (local_base(), path)
+            }
+        };
+        let store = self.runtime.object_store(&base).map_err(|e| storage(path.as_ref(), e))?;
+        Ok(Located { url: base, store, path })
+    }
+
+    /// Makes the store of `url` known to DataFusion, once.
+    pub(crate) fn register(&self, url: &Url) -> Result<ObjectStoreUrl> {
+        let base = ObjectStoreUrl::parse(&url[..url::Position::BeforePath])
+            .map_err(|e| bad_path(url.as_str(), e))?;
+        if self.runtime.object_store(&base).is_err() {
+            let (store, _) = parse_url_opts(url, self.options_for(url))
+                .map_err(|e| storage(url.as_str(), e))?;
+            self.runtime.register_object_store(base.as_ref(), Arc::from(store));
+        }
+        Ok(base)
+    }
+
+    /// The user's options, with plain HTTP allowed where the user named an HTTP endpoint.
+    fn options_for(&self, url: &Url) -> Vec<(String, String)> {
+        let mut options: Vec<(String, String)> =
+            self.options.0.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let endpoint_is_http = |(k, v): &(String, String)| {
+            k.contains("endpoint") && v.starts_with("http://")
+        };
+        if url.scheme() == "http" || options.iter().any(endpoint_is_http) {
+            options.push(("allow_http".into(), "true".into()));
+        }
+        options
+    }
+
+    /// Makes a finished local file survive a power cut: its bytes and its directory entry.
+    /// Object stores are durable when an upload has returned.
+    pub async fn sync(&self, path: &str) -> Result<()> {
+        if remote(path)?.is_some() {
+            return Ok(());
+        }
+        let (path, shown) = (absolute(path)?, path.to_owned());
+        let synced = tokio::task::spawn_blocking(move || {
+            std::fs::File::open(&path)?.sync_all()?;
+            path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
+        });
+        synced.await.map_err(|e| Error::internal(e.to_string()))?.map_err(|e| storage(&shown, e))
+    }
+
+    /// Deletes a file; one that is gone already is no error.
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        let located = self.locate(path)?;
+        match located.store.delete(&located.path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(storage(path, error)),
+        }
+    }
+}
+
+/// The URL of a remote path; `None` for a local one. `file://` counts as local.
+pub(crate) fn remote(path: &str) -> Result<Option<Url>> {
+    let Some((scheme, _)) = path.split_once("://") else {
+        return Ok(None);
+    };
+    if scheme == "file" {
+        return Ok(None);
+    }
+    if !REMOTE.contains(&scheme) {
+        return Err(Error::unsupported(format!("\"{scheme}://\" is not a known kind of storage"))
+            .with_help("use a local path, s3://, gs://, az://, abfss://, http:// or https://"));
+    }
+    Url::parse(path).map(Some).map_err(|e| bad_path(path, e))
+}
+
+/// A local path made absolute, without touching the disk.
+pub(crate) fn absolute(path: &str) -> Result<PathBuf> {
+    let path = path.strip_prefix("file://").unwrap_or(path);
+    std::path::absolute(path).map_err(|e| bad_path(path, e))
+}
+
+fn local_base() -> ObjectStoreUrl {
+    ObjectStoreUrl::local_filesystem()
+}
+
+fn bad_path(path: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::invalid(format!("\"{path}\" is not a usable path: {error}")).with_source(error)
+}
+
+/// A storage error of one file. The message of the store is kept: it names the operation.
+pub(crate) fn storage(
+    path: &str,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
+    Error::new(ErrorKind::Storage, format!("\"{path}\": {error}")).with_source(error)
+}

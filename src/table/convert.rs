@@ -1,0 +1,181 @@
+//! Arrays between a column's table form and its file form (see [`super::types`]).
+//!
+//! Only UUIDs, intervals and `timestamp_s` differ; every other array passes through untouched, and
+//! nested arrays are rebuilt only around a child that differs.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, IntervalMonthDayNanoBuilder, ListArray, MapArray,
+    StringViewBuilder, StructArray,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType};
+use uuid::Uuid;
+
+use super::types::{file_field, table_field};
+use crate::catalog::model::{Column, ColumnType};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Which way an array goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Direction {
+    /// Table form to file form, on write.
+    ToFile,
+    /// File form to table form, on read.
+    ToTable,
+}
+
+/// Whether the two forms of a column differ.
+pub(crate) fn differs(column: &Column) -> bool {
+    match column.column_type {
+        ColumnType::Uuid | ColumnType::Interval | ColumnType::TimestampS => true,
+        _ => column.children().into_iter().any(differs),
+    }
+}
+
+/// The array in the other form.
+pub(crate) fn convert(array: &ArrayRef, column: &Column, direction: Direction) -> Result<ArrayRef> {
+    if !differs(column) {
+        return Ok(Arc::clone(array));
+    }
+    let target = match direction {
+        Direction::ToFile => file_field(column)?,
+        Direction::ToTable => table_field(column)?,
+    };
+    let target = target.data_type();
+    match &column.column_type {
+        ColumnType::TimestampS => cast(array, target).map_err(|e| internal(&e)),
+        ColumnType::Uuid if direction == Direction::ToFile => uuid_bytes(array, &column.name),
+        ColumnType::Uuid => uuid_text(array),
+        ColumnType::Interval if direction == Direction::ToFile => interval_text(array),
+        ColumnType::Interval => interval_value(array, &column.name),
+        _ => nested(array, column, target, direction),
+    }
+}
+
+fn nested(
+    array: &ArrayRef,
+    column: &Column,
+    target: &DataType,
+    direction: Direction,
+) -> Result<ArrayRef> {
+    match (target, &column.column_type) {
+        (DataType::Struct(fields), ColumnType::Struct(columns)) => {
+            let array = array.as_struct();
+            let children = array.columns().iter().zip(columns);
+            let children = children.map(|(a, c)| convert(a, c, direction)).collect::<Result<_>>()?;
+            let array = StructArray::try_new(fields.clone(), children, array.nulls().cloned());
+            Ok(Arc::new(array.map_err(|e| internal(&e))?))
+        }
+        (DataType::List(field), ColumnType::List(element)) => {
+            let array: &ListArray = array.as_list();
+            let values = convert(array.values(), element, direction)?;
+            let (offsets, nulls) = (array.offsets().clone(), array.nulls().cloned());
+            let array = ListArray::try_new(Arc::clone(field), offsets, values, nulls);
+            Ok(Arc::new(array.map_err(|e| internal(&e))?))
+        }
+        (DataType::Map(field, sorted), ColumnType::Map(key, value)) => {
+            let array = array.as_map();
+            let DataType::Struct(fields) = field.data_type() else {
+                return Err(Error::internal("a map without entries"));
+            };
+            let children = vec![
+                convert(array.keys(), key, direction)?,
+                convert(array.values(), value, direction)?,
+            ];
+            let entries = StructArray::try_new(fields.clone(), children, None)
+                .map_err(|e| internal(&e))?;
+            let (offsets, nulls) = (array.offsets().clone(), array.nulls().cloned());
+            let array = MapArray::try_new(Arc::clone(field), offsets, entries, nulls, *sorted);
+            Ok(Arc::new(array.map_err(|e| internal(&e))?))
+        }
+        _ => Err(Error::internal("a column and its array have different types")),
+    }
+}
+
+fn uuid_bytes(array: &ArrayRef, column: &str) -> Result<ArrayRef> {
+    let array = array.as_string_view();
+    let mut builder = FixedSizeBinaryBuilder::with_capacity(array.len(), 16);
+    for text in array {
+        match text {
+            None => builder.append_null(),
+            Some(text) => {
+                let uuid = Uuid::parse_str(text.trim()).map_err(|e| {
+                    Error::invalid(format!("column \"{column}\": {text:?} is not a UUID"))
+                        .with_source(e)
+                })?;
+                builder.append_value(uuid.as_bytes()).map_err(|e| internal(&e))?;
+            }
+        }
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+fn uuid_text(array: &ArrayRef) -> Result<ArrayRef> {
+    let array = array
+        .as_fixed_size_binary_opt()
+        .ok_or_else(|| Error::new(ErrorKind::Corrupt, "a uuid column does not hold 16 bytes"))?;
+    let mut builder = StringViewBuilder::with_capacity(array.len());
+    let mut buffer = Uuid::encode_buffer();
+    for bytes in array {
+        match bytes.and_then(|bytes| Uuid::from_slice(bytes).ok()) {
+            None => builder.append_null(),
+            Some(uuid) => builder.append_value(uuid.hyphenated().encode_lower(&mut buffer)),
+        }
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+/// Text that DuckDB and [`interval_value`] read: `14 months 3 days 500000 microseconds`.
+fn interval_text(array: &ArrayRef) -> Result<ArrayRef> {
+    let array = array.as_primitive::<IntervalMonthDayNanoType>();
+    let mut builder = StringViewBuilder::with_capacity(array.len());
+    for value in array {
+        match value {
+            None => builder.append_null(),
+            Some(IntervalMonthDayNano { months, days, nanoseconds }) => {
+                let micros = nanoseconds / 1000;
+                builder.append_value(format!("{months} months {days} days {micros} microseconds"));
+            }
+        }
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+fn interval_value(array: &ArrayRef, column: &str) -> Result<ArrayRef> {
+    let text = match array.data_type() {
+        DataType::Interval(_) => {
+            return Err(Error::unsupported(format!(
+                "column \"{column}\" is stored as a Parquet INTERVAL, which cannot be read"
+            ))
+            .with_help("rewrite the table with its interval cast to VARCHAR"));
+        }
+        DataType::Utf8View => Arc::clone(array),
+        _ => cast(array, &DataType::Utf8View).map_err(|e| internal(&e))?,
+    };
+    let mut builder = IntervalMonthDayNanoBuilder::with_capacity(text.len());
+    for text in text.as_string_view() {
+        let value = text.map(|text| {
+            parse_interval(text).ok_or_else(|| {
+                Error::new(ErrorKind::Corrupt, format!("column \"{column}\": {text:?} is not an interval"))
+            })
+        });
+        builder.append_option(value.transpose()?);
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let [months, "months", days, "days", micros, "microseconds"] = words.as_slice() else {
+        return None;
+    };
+    let nanos = micros.parse::<i64>().ok()?.checked_mul(1000)?;
+    Some(IntervalMonthDayNano::new(months.parse().ok()?, days.parse().ok()?, nanos))
+}
+
+
+fn internal(error: &arrow::error::ArrowError) -> Error {
+    Error::internal(error.to_string())
+}

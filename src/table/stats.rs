@@ -1,0 +1,117 @@
+//! The catalog's statistics as the optimizer's.
+//!
+//! Bounds in the catalog are text, sound and never too narrow. Text and binary bounds may be wider
+//! than the data (writers truncate), so they serve pruning and estimates but not `MIN` and `MAX`.
+//! What does not parse is unknown, which is always safe.
+
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+
+use crate::catalog::model::{Column, ColumnStats, DataFile};
+
+/// What is known of one file, with every sound bound marked exact: the form that pruning takes.
+pub(crate) fn bounds(file: &DataFile, columns: &[Column], schema: &Schema) -> Statistics {
+    let columns = columns.iter().zip(schema.fields());
+    Statistics {
+        num_rows: Precision::Exact(file.record_count as usize),
+        total_byte_size: Precision::Inexact(file.file_size_bytes as usize),
+        column_statistics: columns
+            .map(|(column, field)| match file.column_stats.get(&column.id) {
+                Some(stats) => column_bounds(stats, field.data_type()),
+                None => ColumnStatistics::new_unknown(),
+            })
+            .collect(),
+    }
+}
+
+/// The same with bounds that may be wider than the data marked inexact: the form that answers
+/// aggregates.
+pub(crate) fn exact_only(mut statistics: Statistics, schema: &Schema) -> Statistics {
+    for (column, field) in statistics.column_statistics.iter_mut().zip(schema.fields()) {
+        if !has_exact_bounds(field.data_type()) {
+            column.min_value = std::mem::take(&mut column.min_value).to_inexact();
+            column.max_value = std::mem::take(&mut column.max_value).to_inexact();
+        }
+    }
+    statistics
+}
+
+fn has_exact_bounds(data_type: &DataType) -> bool {
+    data_type.is_integer()
+        || data_type.is_temporal()
+        || data_type.is_floating()
+        || matches!(data_type, DataType::Boolean | DataType::Decimal128(..))
+}
+
+fn column_bounds(stats: &ColumnStats, data_type: &DataType) -> ColumnStatistics {
+    let value = |text: &Option<String>| {
+        text.as_deref().and_then(|text| parse(text, data_type)).map_or(Precision::Absent, Precision::Exact)
+    };
+    // NaN is above every number to the engine and outside of the bounds in the catalog.
+    let may_hold_nan = data_type.is_floating() && stats.contains_nan != Some(false);
+    ColumnStatistics {
+        null_count: stats.null_count.map_or(Precision::Absent, |n| Precision::Exact(n as usize)),
+        min_value: value(&stats.min),
+        max_value: if may_hold_nan { Precision::Absent } else { value(&stats.max) },
+        byte_size: Precision::Inexact(stats.column_size_bytes as usize),
+        ..ColumnStatistics::new_unknown()
+    }
+}
+
+/// A bound in the catalog's text form as a value of the column's table form.
+pub(crate) fn parse(text: &str, data_type: &DataType) -> Option<ScalarValue> {
+    match data_type {
+        DataType::Utf8View => Some(ScalarValue::Utf8View(Some(text.to_owned()))),
+        DataType::Boolean => match text {
+            "0" | "false" => Some(ScalarValue::Boolean(Some(false))),
+            "1" | "true" => Some(ScalarValue::Boolean(Some(true))),
+            _ => None,
+        },
+        _ if has_exact_bounds(data_type) => {
+            // Arrow's parser takes a zone as hours and minutes.
+            let text = text.strip_suffix("+00").unwrap_or(text);
+            let value = ScalarValue::from(text).cast_to(data_type).ok()?;
+            (!value.is_null()).then_some(value)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::TimeUnit;
+
+    use super::*;
+
+    #[test]
+    fn text_of_either_writer_parses() {
+        let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        assert_eq!(parse("-7", &DataType::Int8), Some(ScalarValue::Int8(Some(-7))));
+        assert_eq!(parse("true", &DataType::Boolean), parse("1", &DataType::Boolean));
+        assert_eq!(parse("1e+16", &DataType::Float64), Some(ScalarValue::Float64(Some(1e16))));
+        assert_eq!(
+            parse("1.50", &DataType::Decimal128(10, 2)),
+            Some(ScalarValue::Decimal128(Some(150), 10, 2))
+        );
+        assert_eq!(
+            parse("1970-01-01 00:00:01.5", &timestamp),
+            Some(ScalarValue::TimestampMicrosecond(Some(1_500_000), None))
+        );
+        assert_eq!(
+            parse("1970-01-01 00:00:01+00", &zoned),
+            Some(ScalarValue::TimestampMicrosecond(Some(1_000_000), Some("UTC".into())))
+        );
+    }
+
+    #[test]
+    fn what_does_not_parse_is_unknown() {
+        let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
+        for text in ["infinity", "0044-03-15 (BC) 01:02:03", "", "x"] {
+            assert_eq!(parse(text, &timestamp), None, "{text}");
+        }
+        assert_eq!(parse("300", &DataType::UInt8), None);
+        assert_eq!(parse("00FF", &DataType::BinaryView), None);
+    }
+}

@@ -1,0 +1,79 @@
+//! Files that exist and that no commit names yet.
+//!
+//! Whoever writes a file registers it here first; dropping the value deletes the files, so a
+//! statement that fails, is cancelled or is rolled back leaves nothing behind. After a successful
+//! commit [`Staged::keep_only`] lets go of them. A killed process leaves its files unreferenced, where
+//! maintenance finds them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::Result;
+use crate::storage::{self, Storage};
+
+/// The files of one transaction, deleted on drop.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    storage: Arc<Storage>,
+    paths: Mutex<Vec<String>>,
+}
+
+impl Staged {
+    pub(crate) fn new(storage: Arc<Storage>) -> Arc<Self> {
+        Arc::new(Self { storage, paths: Mutex::new(Vec::new()) })
+    }
+
+    /// Takes charge of a file that is about to be written.
+    pub(crate) fn register(&self, path: &str) {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
+    }
+
+    /// Lets go of the files that a commit names now, and deletes the others.
+    pub(crate) async fn keep_only(&self, live: &[String]) -> Result<()> {
+        for path in self.take() {
+            if !live.contains(&path) {
+                self.storage.delete(&path).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the files, and says if one could not be.
+    pub(crate) async fn discard(&self) -> Result<()> {
+        for path in self.take() {
+            self.storage.delete(&path).await?;
+        }
+        Ok(())
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.paths.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Staged {
+    /// Local files go at once; those in object stores in the background, while the runtime lives.
+    fn drop(&mut self) {
+        let mut remote = Vec::new();
+        for path in self.take() {
+            match storage::remote(&path) {
+                Ok(Some(_)) => remote.push(path),
+                _ => {
+                    if let Ok(local) = storage::absolute(&path) {
+                        // Already gone, or never begun: then there is nothing to delete.
+                        let _ = std::fs::remove_file(local);
+                    }
+                }
+            }
+        }
+        if let (false, Ok(runtime)) = (remote.is_empty(), tokio::runtime::Handle::try_current()) {
+            let storage = Arc::clone(&self.storage);
+            runtime.spawn(async move {
+                for path in remote {
+                    if let Err(error) = storage.delete(&path).await {
+                        tracing::warn!(%path, %error, "an unreferenced file could not be deleted");
+                    }
+                }
+            });
+        }
+    }
+}
