@@ -13,6 +13,7 @@ use super::output::Format;
 #[derive(Debug, Parser)]
 #[command(
     name = "gotgan",
+    version,
     disable_version_flag = true,
     after_help = "Formats: box (on a terminal), csv (otherwise), table, column, line, list, tsv, \
         json, ndjson, markdown, html, insert, trash; each is also a flag of its own: -csv, -json.\n\
@@ -136,7 +137,7 @@ pub(crate) enum Input {
 
 /// Parses `argv`, the program's name first; with the `-c` and `-f` inputs in their order.
 pub(crate) fn parse(argv: Vec<OsString>) -> Result<(Typed, Vec<Input>), clap::Error> {
-    let command = Typed::command().version(env!("CARGO_PKG_VERSION"));
+    let command = Typed::command();
     let argv = normalise(&command, argv);
     let matches = command.try_get_matches_from(argv)?;
     let inputs = inputs(&matches);

@@ -99,7 +99,7 @@ pub(crate) const TABLE: &[Command] = &[
         &["d", "dt", "dv"],
         "[LIKE]",
         Run::Query(lists::tables),
-        "List tables and views; \\d NAME describes one",
+        "List tables; \\d NAME describes one",
     ),
     entry("schema", &[], "[LIKE]", Run::Awaited(lists::schema), "Show tables as CREATE statements"),
     entry("functions", &["df"], "[LIKE]", Run::Awaited(lists::functions), "List functions"),
@@ -112,7 +112,7 @@ pub(crate) const TABLE: &[Command] = &[
         &[],
         "TEXT",
         Run::Plain(display::separator),
-        "Text between values of csv, tsv, list",
+        "Text between values (csv, tsv, list)",
     ),
     entry("maxrows", &[], "[N]", Run::Plain(display::maxrows), "Most rows in a box; 0 shows all"),
     entry("maxwidth", &[], "[N]", Run::Plain(display::maxwidth), "Widest box; 0 is the terminal"),
@@ -141,13 +141,7 @@ pub(crate) const TABLE: &[Command] = &[
     ),
     entry("show", &[], "", Run::Plain(display::show), "Show these settings"),
     entry("print", &["echo", "qecho"], "[TEXT...]", Run::Plain(display::print), "Print a text"),
-    entry(
-        "set",
-        &["set"],
-        "[NAME] [VALUE...]",
-        Run::Set,
-        "Set a variable, used as :NAME; without NAME show all",
-    ),
+    entry("set", &["set"], "[NAME] [VALUE...]", Run::Set, "Set a variable, used as :NAME"),
     entry("unset", &["unset"], "NAME", Run::Unset, "Forget a variable"),
     outside(entry("read", &["i", "ir"], "FILE", Run::Read, "Run a script")),
     outside(entry(
@@ -155,14 +149,14 @@ pub(crate) const TABLE: &[Command] = &[
         &["o"],
         "[FILE]",
         Run::Plain(system::output),
-        "Write results to a file or |command; without one, show them",
+        "Write results to a file or |command",
     )),
     outside(entry(
         "once",
         &[],
         "FILE",
         Run::Plain(system::once),
-        "Write the next result to a file or |command",
+        "Write only the next result there",
     )),
     outside(entry(
         "edit",
@@ -232,7 +226,7 @@ impl Call {
             return Err(Error::unsupported(format!(".{name} is not allowed with --safe")));
         }
         let required = args.split(' ').filter(|arg| !arg.is_empty() && !arg.starts_with('['));
-        let open_ended = args.contains("...");
+        let open_ended = args.contains("...") || self.rest.starts_with('|');
         let most = args.split(' ').filter(|arg| !arg.is_empty()).count();
         if self.args.len() < required.count() || (!open_ended && self.args.len() > most) {
             return Err(Error::invalid(format!("usage: .{name} {args}")));

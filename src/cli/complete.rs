@@ -273,7 +273,7 @@ fn of_sql(before: &str, names: Option<&Names>) -> (usize, Vec<Candidate>) {
             found.add(calls.iter().map(String::as_str));
         }
     }
-    if !word.is_empty() {
+    if !word.is_empty() && !(wants_table && !found.candidates.is_empty()) {
         found.add_keywords();
     }
     (start, found.candidates)

@@ -2,14 +2,11 @@
 //!
 //! Enter in the middle of a statement begins a new line of the same input, so that all of a
 //! statement can still be edited. rustyline draws no prompt before such lines. Here each of them
-//! begins with as many [`MARK`]s as the prompt has columns: the highlighter draws them as
-//! `   ...> `, the keys step over them as if they were one character, and they are gone from the
-//! text that [`Editor::read`] gives.
+//! begins with [`MARK`] and a tab: rustyline takes the tab for eight columns, the highlighter draws
+//! `   ...> ` there, and both are gone from the text that [`Editor::read`] gives.
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -18,8 +15,8 @@ use rustyline::hint::Hinter;
 use rustyline::history::MemHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{
-    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Event, EventContext,
-    EventHandler, Helper, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
+    CharSearch, Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Event,
+    EventContext, EventHandler, Helper, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
 };
 
 use super::complete::{self, Candidate};
@@ -28,8 +25,15 @@ use crate::Names;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::script::is_complete;
 
-/// A private-use character of width one; nobody types it.
-const MARK: char = '\u{e000}';
+/// A character without width that nobody types (a language tag, deprecated): the tab after it is
+/// not the user's.
+const MARK: char = '\u{e0001}';
+
+/// A line end in the middle of a statement.
+const NEW_LINE: &str = "\n\u{e0001}\t";
+
+/// What stands in the place of a mark and its tab.
+const CONTINUATION: &str = "   ...> ";
 
 /// What reading a line gives.
 pub(crate) enum Input {
@@ -43,7 +47,6 @@ pub(crate) enum Input {
 /// The line editor.
 pub(crate) struct Editor {
     inner: rustyline::Editor<Assistant, MemHistory>,
-    width: Arc<AtomicUsize>,
 }
 
 impl Editor {
@@ -61,17 +64,16 @@ impl Editor {
         let mut inner =
             rustyline::Editor::with_history(config, MemHistory::new()).map_err(failed)?;
         inner.set_helper(Some(Assistant::default()));
-        let width = Arc::new(AtomicUsize::new(0));
-        for key in
-            [KeyCode::Enter, KeyCode::Backspace, KeyCode::Left, KeyCode::Right, KeyCode::Home]
-        {
-            let keys = Keys { key, width: Arc::clone(&width) };
-            let event = KeyEvent(key, Modifiers::NONE);
-            inner.bind_sequence(event, EventHandler::Conditional(Box::new(keys)));
+        for (event, key) in [
+            (KeyEvent(KeyCode::Enter, Modifiers::NONE), Key::Enter),
+            (KeyEvent(KeyCode::Left, Modifiers::NONE), Key::Left),
+            (KeyEvent(KeyCode::Backspace, Modifiers::NONE), Key::Backspace),
+            (KeyEvent(KeyCode::Home, Modifiers::NONE), Key::Home),
+            (KeyEvent::ctrl('A'), Key::Home),
+        ] {
+            inner.bind_sequence(event, EventHandler::Conditional(Box::new(key)));
         }
-        let home = Keys { key: KeyCode::Home, width: Arc::clone(&width) };
-        inner.bind_sequence(KeyEvent::ctrl('A'), EventHandler::Conditional(Box::new(home)));
-        let mut editor = Self { inner, width };
+        let mut editor = Self { inner };
         for entry in history {
             editor.remember(&entry);
         }
@@ -80,14 +82,13 @@ impl Editor {
 
     /// Reads one input, a command or whole statements; it begins as `draft`.
     pub(crate) fn read(&mut self, prompt: &str, draft: &str) -> Result<Input> {
-        self.width.store(prompt.len(), Ordering::Relaxed);
         let styled = match self.inner.helper() {
             Some(Assistant { colored: true, .. }) => format!("\x1b[1m{prompt}\x1b[0m"),
             _ => prompt.to_owned(),
         };
         let prompt = (prompt, styled);
-        match self.inner.readline_with_initial(&prompt, (&self.marked(draft), "")) {
-            Ok(line) => Ok(Input::Text(line.replace(MARK, ""))),
+        match self.inner.readline_with_initial(&prompt, (&marked(draft), "")) {
+            Ok(line) => Ok(Input::Text(unmarked(&line))),
             Err(ReadlineError::Interrupted) => Ok(Input::Cleared),
             Err(ReadlineError::Eof) => Ok(Input::End),
             Err(error) => Err(failed(error)),
@@ -96,8 +97,7 @@ impl Editor {
 
     /// Offers `entry` to the arrow keys.
     pub(crate) fn remember(&mut self, entry: &str) {
-        let entry = self.marked(entry);
-        let _ = self.inner.add_history_entry(entry);
+        let _ = self.inner.add_history_entry(marked(entry));
     }
 
     /// Completes with these names from now on.
@@ -113,11 +113,6 @@ impl Editor {
             helper.colored = colored;
         }
     }
-
-    fn marked(&self, text: &str) -> String {
-        let width = self.width.load(Ordering::Relaxed).max(super::repl::PROMPT.len());
-        text.replace('\n', &line_start(width))
-    }
 }
 
 fn failed(error: ReadlineError) -> Error {
@@ -125,56 +120,46 @@ fn failed(error: ReadlineError) -> Error {
         .with_source(error)
 }
 
-/// A line end and the marks after it.
-fn line_start(width: usize) -> String {
-    std::iter::once('\n').chain(std::iter::repeat_n(MARK, width)).collect()
+fn marked(text: &str) -> String {
+    text.replace('\n', NEW_LINE)
+}
+
+fn unmarked(line: &str) -> String {
+    line.replace("\u{e0001}\t", "").replace(MARK, "")
 }
 
 /// Whether Enter ends the input.
 fn is_finished(line: &str) -> bool {
-    let text = line.replace(MARK, "");
+    let text = unmarked(line);
     text.trim_start().starts_with(['.', '\\']) || is_complete(&text)
 }
 
 /// Keys that have to know about the marks.
-struct Keys {
-    key: KeyCode,
-    width: Arc<AtomicUsize>,
+enum Key {
+    Enter,
+    Left,
+    Backspace,
+    Home,
 }
 
-impl ConditionalEventHandler for Keys {
+impl ConditionalEventHandler for Key {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext) -> Option<Cmd> {
-        let (line, cursor) = (context.line(), context.pos());
-        let before = &line[..cursor];
-        let marks_before = count(before.chars().rev().take_while(|c| *c == MARK));
-        match self.key {
-            KeyCode::Enter if !is_finished(line) => {
-                Some(Cmd::Insert(1, line_start(self.width.load(Ordering::Relaxed))))
+        let before = &context.line()[..context.pos()];
+        let line_end = Movement::ViCharSearch(1, CharSearch::Backward('\n'));
+        match self {
+            Self::Enter => {
+                (!is_finished(context.line())).then(|| Cmd::Insert(1, NEW_LINE.to_owned()))
             }
-            KeyCode::Backspace if marks_before > 0 => {
-                Some(Cmd::Kill(Movement::BackwardChar(marks_before + 1)))
+            Self::Left => before.ends_with(NEW_LINE).then_some(Cmd::Move(line_end)),
+            Self::Backspace => before.ends_with(NEW_LINE).then_some(Cmd::Kill(line_end)),
+            Self::Home => {
+                let line = &before[before.rfind('\n')?..];
+                let typed = line.strip_prefix(NEW_LINE)?;
+                let start = Movement::ViCharSearch(1, CharSearch::BackwardAfter('\t'));
+                Some(if typed.is_empty() { Cmd::Noop } else { Cmd::Move(start) })
             }
-            KeyCode::Left if marks_before > 0 => {
-                Some(Cmd::Move(Movement::BackwardChar(marks_before + 1)))
-            }
-            KeyCode::Right => {
-                let rest = line[cursor..].strip_prefix('\n')?;
-                let marks = count(rest.chars().take_while(|c| *c == MARK));
-                Some(Cmd::Move(Movement::ForwardChar(marks + 1)))
-            }
-            KeyCode::Home => {
-                let start = before.rfind(MARK)? + MARK.len_utf8();
-                let typed = &before[start..];
-                (!typed.contains('\n'))
-                    .then(|| Cmd::Move(Movement::BackwardChar(count(typed.chars()))))
-            }
-            _ => None,
         }
     }
-}
-
-fn count(chars: impl Iterator<Item = char>) -> RepeatCount {
-    RepeatCount::try_from(chars.count()).unwrap_or(RepeatCount::MAX - 1)
 }
 
 /// What rustyline asks while a line is edited.
@@ -218,9 +203,7 @@ impl Completer for Assistant {
         cursor: usize,
         _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Candidate>)> {
-        // Blanks of the same length keep the places.
-        let before = line[..cursor].replace(MARK, "   ");
-        Ok(complete::complete(&before, self.names.as_ref()))
+        Ok(complete::complete(&blank(&line[..cursor]), self.names.as_ref()))
     }
 }
 
@@ -241,26 +224,21 @@ impl Highlighter for Assistant {
 
 /// `line` with its marks as continuation prompts, coloured if wanted.
 fn paint(line: &str, cursor: Option<usize>, colored: bool) -> String {
-    // As long as the line, so that the classes are at the line's places.
-    let text = line.replace(MARK, "   ");
+    let text = blank(line);
     let mut classes = highlight::classes(&text);
     if let Some(other) = cursor.and_then(|at| highlight::matching_bracket(&text, &classes, at)) {
         classes[other] = Class::Match;
     }
     let mut out = String::with_capacity(line.len() * 2);
     let mut current = Class::Plain;
+    let (dim, plain) = if colored { ("\x1b[0;2m", "\x1b[0m") } else { ("", "") };
     let mut chars = line.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         if c == MARK {
-            let mut width = 1;
-            while chars.next_if(|(_, next)| *next == MARK).is_some() {
-                width += 1;
+            if chars.next_if(|(_, next)| *next == '\t').is_some() {
+                out.push_str(&format!("{dim}{CONTINUATION}{plain}"));
+                current = Class::Plain;
             }
-            let prompt =
-                format!("{:>width$}", "...> ".get(5usize.saturating_sub(width)..).unwrap_or(""));
-            let (dim, plain) = if colored { ("\x1b[0;2m", "\x1b[0m") } else { ("", "") };
-            out.push_str(&format!("{dim}{prompt}{plain}"));
-            current = Class::Plain;
             continue;
         }
         if colored && classes[at] != current {
@@ -276,25 +254,32 @@ fn paint(line: &str, cursor: Option<usize>, colored: bool) -> String {
     out
 }
 
+/// The line with blanks for its marks, so that every byte keeps its place.
+fn blank(line: &str) -> String {
+    line.replace(MARK, "    ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_drawn_as_a_prompt_of_their_width() {
-        let line = format!("select{}1,{}2", line_start(8), line_start(9));
-        assert_eq!(paint(&line, None, false), "select\n   ...> 1,\n    ...> 2");
+    fn marks_are_drawn_as_prompts_and_leave_no_trace() {
+        let text = "select\n1,\n\t'a\n  b'";
+        let line = marked(text);
+        assert_eq!(unmarked(&line), text, "the user's own tab stays");
+        let plain = paint(&line, None, false);
+        assert_eq!(plain, "select\n   ...> 1,\n   ...> \t'a\n   ...>   b'");
         let colored = paint(&line, Some(0), true);
-        assert_eq!(console::strip_ansi_codes(&colored), paint(&line, None, false));
+        assert_eq!(console::strip_ansi_codes(&colored), plain);
         assert!(colored.starts_with("\x1b[0m\x1b[1;34mselect\x1b[0m"), "{colored:?}");
-        assert_eq!(paint(&line_start(2), None, false), "\n> ");
     }
 
     #[test]
     fn commands_end_with_their_line() {
         assert!(is_finished(".tables"));
         assert!(is_finished("  \\d x"));
-        assert!(is_finished(&format!("select{}1;", line_start(8))));
+        assert!(is_finished(&marked("select\n1;")));
         assert!(!is_finished("select 1"));
         assert!(is_finished(""));
     }

@@ -12,7 +12,7 @@ use super::{FAILURE, Flow, SUCCESS, Stop, history, report};
 use crate::Source;
 
 /// The prompt outside a transaction.
-pub(crate) const PROMPT: &str = "gotgan> ";
+const PROMPT: &str = "gotgan> ";
 
 /// psql's mark for an open transaction.
 const PROMPT_IN_TRANSACTION: &str = "gotgan*> ";

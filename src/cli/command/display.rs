@@ -31,7 +31,12 @@ fn format(name: &str, lookup: Lookup) -> Result<Format> {
     formats.dedup();
     match formats.as_slice() {
         [format] => Ok(*format),
-        _ => {
+        [_, _, ..] => {
+            let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
+            Err(Error::invalid(format!("format \"{name}\" is not clear"))
+                .with_help(format!("it may be {}", names.join(", "))))
+        }
+        [] => {
             Err(Error::no_such("format", name, Format::names())
                 .with_help("type .mode for all formats"))
         }

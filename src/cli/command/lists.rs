@@ -170,7 +170,7 @@ pub(super) fn help(shell: &mut Shell, call: &Call) -> Flow {
         let usage = format!(".{} {}", command.name, command.args);
         let aliases: Vec<String> =
             command.aliases.iter().map(|alias| format!("\\{alias}")).collect();
-        writeln!(out, "{usage:<26} {:<16} {}", aliases.join(" "), command.help)?;
+        writeln!(out, "{usage:<22} {:<14} {}", aliases.join(" "), command.help)?;
     }
     Ok(())
 }
