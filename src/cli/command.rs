@@ -83,7 +83,7 @@ const fn outside(command: Command) -> Command {
 /// Every command, in the order of `.help`.
 pub(crate) const TABLE: &[Command] = &[
     entry("help", &["?"], "[PATTERN]", Run::Plain(lists::help), "Show these commands"),
-    entry("quit", &["q"], "", Run::Plain(system::quit), "Leave"),
+    entry("quit", &["q"], "[CODE]", Run::Plain(system::quit), "Leave"),
     entry("exit", &[], "[CODE]", Run::Plain(system::quit), "Leave with an exit code"),
     outside(entry(
         "open",
@@ -409,7 +409,7 @@ mod tests {
             (".read", false),
             (".print", true),
             (".print a b c d", true),
-            (".quit now", false),
+            (".quit now please", false),
         ] {
             assert_eq!(
                 Call::parse(line, Lookup::Exact).unwrap().check(false).is_ok(),

@@ -2,7 +2,7 @@
 //!
 //! Enter in the middle of a statement begins a new line of the same input, so that all of a
 //! statement can still be edited. rustyline draws no prompt before such lines. Here each of them
-//! begins with [`MARK`] and a tab: rustyline takes the tab for eight columns, the highlighter draws
+//! begins with a tab and [`MARK`]: rustyline takes the tab for eight columns, the highlighter draws
 //! `   ...> ` there, and both are gone from the text that [`Editor::read`] gives.
 
 use std::borrow::Cow;
@@ -25,12 +25,12 @@ use crate::Names;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::script::is_complete;
 
-/// A character without width that nobody types (a language tag, deprecated): the tab after it is
+/// A character without width that nobody types (a language tag, deprecated): the tab before it is
 /// not the user's.
 const MARK: char = '\u{e0001}';
 
 /// A line end in the middle of a statement.
-const NEW_LINE: &str = "\n\u{e0001}\t";
+const NEW_LINE: &str = "\n\t\u{e0001}";
 
 /// What stands in the place of a mark and its tab.
 const CONTINUATION: &str = "   ...> ";
@@ -124,8 +124,17 @@ fn marked(text: &str) -> String {
     text.replace('\n', NEW_LINE)
 }
 
+/// Removes the marks with their tabs, wherever the cursor was when something was typed.
 fn unmarked(line: &str) -> String {
-    line.replace("\u{e0001}\t", "").replace(MARK, "")
+    let lines = line.split('\n').map(|line| {
+        if !line.contains(MARK) {
+            return line.to_owned();
+        }
+        let line = line.replacen("\t\u{e0001}", "\u{e0001}", 1);
+        let split = line.strip_prefix('\t').filter(|_| !line.starts_with(MARK));
+        split.unwrap_or(&line).replace(MARK, "")
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Whether Enter ends the input.
@@ -146,17 +155,17 @@ impl ConditionalEventHandler for Key {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext) -> Option<Cmd> {
         let before = &context.line()[..context.pos()];
         let line_end = Movement::ViCharSearch(1, CharSearch::Backward('\n'));
+        let at_start = before.trim_end_matches(MARK).ends_with("\n\t");
         match self {
             Self::Enter => {
                 (!is_finished(context.line())).then(|| Cmd::Insert(1, NEW_LINE.to_owned()))
             }
-            Self::Left => before.ends_with(NEW_LINE).then_some(Cmd::Move(line_end)),
-            Self::Backspace => before.ends_with(NEW_LINE).then_some(Cmd::Kill(line_end)),
+            Self::Left => at_start.then_some(Cmd::Move(line_end)),
+            Self::Backspace => at_start.then_some(Cmd::Kill(line_end)),
             Self::Home => {
                 let line = &before[before.rfind('\n')?..];
-                let typed = line.strip_prefix(NEW_LINE)?;
-                let start = Movement::ViCharSearch(1, CharSearch::BackwardAfter('\t'));
-                Some(if typed.is_empty() { Cmd::Noop } else { Cmd::Move(start) })
+                line.strip_prefix(NEW_LINE)?;
+                Some(Cmd::Move(Movement::ViCharSearch(1, CharSearch::BackwardAfter(MARK))))
             }
         }
     }
@@ -232,13 +241,15 @@ fn paint(line: &str, cursor: Option<usize>, colored: bool) -> String {
     let mut out = String::with_capacity(line.len() * 2);
     let mut current = Class::Plain;
     let (dim, plain) = if colored { ("\x1b[0;2m", "\x1b[0m") } else { ("", "") };
-    let mut chars = line.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
+    let mut begins = true;
+    for (at, c) in line.char_indices() {
+        let begin = std::mem::replace(&mut begins, c == '\n');
+        if begin && c == '\t' && has_mark(&line[at..]) {
+            out.push_str(&format!("{dim}{CONTINUATION}{plain}"));
+            current = Class::Plain;
+            continue;
+        }
         if c == MARK {
-            if chars.next_if(|(_, next)| *next == '\t').is_some() {
-                out.push_str(&format!("{dim}{CONTINUATION}{plain}"));
-                current = Class::Plain;
-            }
             continue;
         }
         if colored && classes[at] != current {
@@ -252,6 +263,11 @@ fn paint(line: &str, cursor: Option<usize>, colored: bool) -> String {
         out.push_str("\x1b[0m");
     }
     out
+}
+
+/// Whether the first line of `rest` has a mark.
+fn has_mark(rest: &str) -> bool {
+    rest.lines().next().is_some_and(|line| line.contains(MARK))
 }
 
 /// The line with blanks for its marks, so that every byte keeps its place.
@@ -268,6 +284,8 @@ mod tests {
         let text = "select\n1,\n\t'a\n  b'";
         let line = marked(text);
         assert_eq!(unmarked(&line), text, "the user's own tab stays");
+        let split = line.replacen("\n\t", "\n\tx", 1);
+        assert_eq!(unmarked(&split), text.replacen("\n", "\nx", 1));
         let plain = paint(&line, None, false);
         assert_eq!(plain, "select\n   ...> 1,\n   ...> \t'a\n   ...>   b'");
         let colored = paint(&line, Some(0), true);
