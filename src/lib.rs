@@ -1,6 +1,8 @@
 //! Gotgan: an embedded SQL data warehouse.
 
 pub mod catalog;
+#[doc(hidden)]
+pub mod cli;
 mod config;
 pub mod diagnostic;
 pub mod error;

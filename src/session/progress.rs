@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 
 /// A handle on the progress of a session's current statement; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -39,9 +40,8 @@ impl Progress {
         if let Some(plan) = plan {
             scans(&plan, &mut |scan| {
                 let rows = scan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or(0);
-                let expected = scan.partition_statistics(None).ok().and_then(|statistics| {
-                    statistics.num_rows.get_value().copied()
-                });
+                let statistics = StatisticsContext::new().compute(scan.as_ref(), &StatisticsArgs::new());
+                let expected = statistics.ok().and_then(|s| s.num_rows.get_value().copied());
                 read += rows as u64;
                 total += expected.unwrap_or(0) as u64;
                 is_known &= expected.is_some();

@@ -408,7 +408,7 @@ impl StatementParser<'_> {
         }
         loop {
             let name = self.identifier()?;
-            self.parser.consume_token(&Token::Eq);
+            let _ = self.parser.consume_token(&Token::Eq);
             let token = self.parser.peek_token();
             let value = match &token.token {
                 Token::Comma | Token::RParen => "true".to_owned(),

@@ -31,7 +31,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
@@ -137,7 +137,8 @@ impl LakeTable {
         let schema = DFSchema::try_from(Arc::clone(&self.schema))?;
         let predicate = state.create_physical_expr(filter, &schema)?;
         // A predicate that pruning cannot express keeps every file; the filter still runs.
-        let Ok(predicate) = PruningPredicate::try_new(predicate, Arc::clone(&self.schema)) else {
+        let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema));
+        let Ok(predicate) = builder.try_build(predicate) else {
             return Ok(all);
         };
         let statistics = PrunableStatistics::new(bounds.to_vec(), Arc::clone(&self.schema));

@@ -11,12 +11,14 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use datafusion::execution::SendableRecordBatchStream;
-use futures::TryStreamExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryStreamExt};
 use parquet::arrow::AsyncArrowWriter;
-use parquet::arrow::async_writer::{AsyncFileWriter, ParquetObjectWriter};
+use object_store::buffered::BufWriter;
+use parquet::arrow::async_writer::AsyncFileWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
 use super::staged::Staged;
@@ -26,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::Progress;
 use crate::storage::{self, Storage};
 use crate::table::convert::{Direction, convert, differs};
-use crate::table::types::{file_schema, table_schema};
+use crate::table::types::file_schema;
 
 const ROW_GROUP_ROWS: usize = 1 << 20;
 const ROW_GROUP_BYTES: usize = 128 << 20;
@@ -37,7 +39,6 @@ pub(crate) struct Target {
     storage: Arc<Storage>,
     staged: Arc<Staged>,
     progress: Progress,
-    table_schema: SchemaRef,
     file_schema: SchemaRef,
     /// Bytes after which a file is finished.
     target_file_size: u64,
@@ -50,10 +51,9 @@ impl Target {
         staged: Arc<Staged>,
         progress: Progress,
     ) -> Result<Self> {
-        let (table_schema, file_schema) =
-            (table_schema(&table.columns)?, file_schema(&table.columns)?);
+        let file_schema = file_schema(&table.columns)?;
         let target_file_size = 512 << 20;
-        Ok(Self { table, storage, staged, progress, table_schema, file_schema, target_file_size })
+        Ok(Self { table, storage, staged, progress, file_schema, target_file_size })
     }
 
     /// Refuses NULL in a NOT NULL column.
@@ -116,7 +116,7 @@ impl Target {
             .set_created_by(format!("gotgan {}", env!("CARGO_PKG_VERSION")))
             .build();
         let output = Counted {
-            inner: ParquetObjectWriter::new(located.store, located.path),
+            inner: BufWriter::new(located.store, located.path),
             bytes: 0,
             tail: Bytes::new(),
         };
@@ -208,7 +208,7 @@ fn upload(path: &str, error: parquet::errors::ParquetError) -> Error {
 
 /// Counts what goes through, and keeps the last bytes: they hold the footer's length.
 struct Counted {
-    inner: ParquetObjectWriter,
+    inner: BufWriter,
     bytes: u64,
     tail: Bytes,
 }
@@ -226,10 +226,10 @@ impl AsyncFileWriter for Counted {
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, parquet::errors::Result<()>> {
         self.bytes += bytes.len() as u64;
         self.tail = bytes.slice(bytes.len().saturating_sub(8)..);
-        self.inner.write(bytes)
+        async move { Ok(self.inner.put(bytes).await?) }.boxed()
     }
 
     fn complete(&mut self) -> BoxFuture<'_, parquet::errors::Result<()>> {
-        self.inner.complete()
+        async move { Ok(self.inner.shutdown().await?) }.boxed()
     }
 }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 use futures::TryStreamExt;
 use tokio::task::JoinSet;
@@ -68,7 +69,8 @@ pub(crate) async fn write(
 /// A plan of one partition whose order nobody asked for is spread over the cores.
 fn spread(plan: Arc<dyn ExecutionPlan>, threads: usize) -> Result<Arc<dyn ExecutionPlan>> {
     let is_ordered = plan.output_ordering().is_some();
-    let rows = plan.partition_statistics(None)?.num_rows;
+    let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new())?;
+    let rows = statistics.num_rows;
     let is_small = rows.get_value().is_some_and(|rows| *rows < SMALL_ROWS);
     if plan.output_partitioning().partition_count() > 1 || is_ordered || is_small || threads < 2 {
         return Ok(plan);
