@@ -1,4 +1,8 @@
-//! Errors on standard error: the library's plain text, coloured when a terminal reads it.
+//! What goes to standard error: the library's plain error text, coloured when a terminal reads
+//! it, warnings, and times.
+
+use std::io::Write;
+use std::time::Duration;
 
 use console::Style;
 
@@ -8,13 +12,23 @@ use crate::error::Error;
 /// Prints `error` with its place in `source`.
 pub(crate) fn error(error: &Error, source: Option<&Source>) {
     let text = diagnostic::render(error, source);
-    eprint!("{}", if console::colors_enabled_stderr() { paint(&text) } else { text });
+    print(&if console::colors_enabled_stderr() { paint(&text) } else { text });
 }
 
 /// Prints something worth knowing that is no error.
 pub(crate) fn warning(message: &str) {
     let style = Style::new().for_stderr().yellow().bold();
-    eprintln!("{} {message}", style.apply_to("warning:"));
+    print(&format!("{} {message}\n", style.apply_to("warning:")));
+}
+
+/// Prints how long a statement took.
+pub(crate) fn time(elapsed: Duration) {
+    print(&format!("Run Time (s): real {:.3}\n", elapsed.as_secs_f64()));
+}
+
+/// A standard error that is closed is no reason to panic.
+fn print(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Colours the lines of a rendered error by what they begin with.

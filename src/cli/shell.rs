@@ -145,7 +145,7 @@ impl Shell {
             result => result.and(ended.map_err(Stop::from))?,
         }
         if self.timer {
-            eprintln!("Run Time (s): real {:.3}", started.elapsed().as_secs_f64());
+            report::time(started.elapsed());
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! `.tables` and its relatives are queries, so that what they show is what SQL shows.
 
+use arrow::datatypes::Schema;
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 
@@ -9,6 +10,7 @@ use super::{Call, Command, Lookup, TABLE};
 use crate::cli::Flow;
 use crate::cli::shell::Shell;
 use crate::sql::name::{literal, quote};
+use crate::types::display_type;
 use crate::{Outcome, Result, Source};
 
 /// Runs `text` as if it had been typed.
@@ -25,7 +27,7 @@ pub(super) fn tables(call: &Call) -> String {
         _ => "",
     };
     format!(
-        "SELECT * FROM information_schema.tables \
+        "SELECT * EXCLUDE (table_catalog) FROM information_schema.tables \
          WHERE table_schema <> 'information_schema'{kind}{} ORDER BY table_schema, table_name",
         like(call, "table_name")
     )
@@ -78,60 +80,55 @@ fn columns(names: &[String], width: Option<usize>) -> String {
     out
 }
 
-/// `.schema`: CREATE statements, put together from the columns and the views' queries.
+/// `.schema`: CREATE statements, put together from the tables' columns and the views' queries.
 pub(super) fn schema<'a>(shell: &'a mut Shell, call: &'a Call) -> LocalBoxFuture<'a, Flow> {
     Box::pin(async move {
-        let filter =
-            format!("WHERE table_schema <> 'information_schema'{}", like(call, "table_name"));
-        let views = rows(
-            shell,
-            &format!(
-                "SELECT table_schema, table_name, definition FROM information_schema.views {filter}"
-            ),
-        )
-        .await?;
-        let columns = rows(
-            shell,
-            &format!(
-                "SELECT table_schema, table_name, column_name, data_type, is_nullable \
-                 FROM information_schema.columns {filter} \
-                 ORDER BY table_schema, table_name, ordinal_position"
-            ),
-        )
-        .await?;
-        let text = definitions(&columns, &views);
-        Ok(shell.sink.writer()?.write_all(text.as_bytes())?)
+        let filter = format!("table_schema <> 'information_schema'{}", like(call, "table_name"));
+        let views = format!(
+            "SELECT table_schema, table_name, definition FROM information_schema.views \
+             WHERE {filter} AND definition IS NOT NULL"
+        );
+        let views = rows(shell, &views).await?;
+        let names = format!(
+            "SELECT table_schema, table_name FROM information_schema.tables \
+             WHERE {filter} ORDER BY table_schema, table_name"
+        );
+        for name in rows(shell, &names).await? {
+            let relation = relation(&name);
+            let text = match views.iter().find(|view| view[..2] == name[..]) {
+                Some(view) => view_definition(&relation, &view[2]),
+                None => {
+                    let columns = format!("SELECT * FROM {relation}");
+                    let Outcome::Rows(rows) = shell.session.sql(&columns).await? else { continue };
+                    table_definition(&relation, &rows.schema())
+                }
+            };
+            shell.sink.writer()?.write_all(text.as_bytes())?;
+        }
+        Ok(())
     })
 }
 
-fn definitions(columns: &[Vec<String>], views: &[Vec<String>]) -> String {
-    let mut out = String::new();
-    for table in columns.chunk_by(|a, b| a[..2] == b[..2]) {
-        let view = views.iter().find(|view| view[..2] == table[0][..2]);
-        if let Some(definition) = view.map(|view| view[2].trim_end_matches(';')) {
-            // A definition may be the whole statement or only its query.
-            let head = format!("CREATE VIEW {} AS ", relation(&table[0]));
-            let whole =
-                definition.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("create"));
-            out.push_str(&format!("{}{definition};\n", if whole { "" } else { &head }));
-            continue;
-        }
-        let columns: Vec<String> = table
-            .iter()
-            .map(|row| {
-                let null = if row[4] == "NO" { " NOT NULL" } else { "" };
-                format!("{} {}{null}", quote(&row[2]), row[3].to_uppercase())
-            })
-            .collect();
-        out.push_str(&format!("CREATE TABLE {}({});\n", relation(&table[0]), columns.join(", ")));
-    }
-    out
+/// A definition may be the whole statement or only its query.
+fn view_definition(relation: &str, definition: &str) -> String {
+    let definition = definition.trim_end_matches(';');
+    let whole = definition.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("create"));
+    let head = if whole { String::new() } else { format!("CREATE VIEW {relation} AS ") };
+    format!("{head}{definition};\n")
 }
 
-fn relation(row: &[String]) -> String {
-    match row[0].as_str() {
-        "main" => quote(&row[1]),
-        schema => format!("{}.{}", quote(schema), quote(&row[1])),
+fn table_definition(relation: &str, schema: &Schema) -> String {
+    let columns = schema.fields().iter().map(|field| {
+        let null = if field.is_nullable() { "" } else { " NOT NULL" };
+        format!("{} {}{null}", quote(field.name()), display_type(field).to_uppercase())
+    });
+    format!("CREATE TABLE {relation}({});\n", columns.collect::<Vec<_>>().join(", "))
+}
+
+fn relation(name: &[String]) -> String {
+    match name[0].as_str() {
+        "main" => quote(&name[1]),
+        schema => format!("{}.{}", quote(schema), quote(&name[1])),
     }
 }
 
@@ -177,6 +174,8 @@ pub(super) fn help(shell: &mut Shell, call: &Call) -> Flow {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::{DataType, Field};
+
     use super::*;
 
     fn call(line: &str) -> Call {
@@ -200,17 +199,17 @@ mod tests {
 
     #[test]
     fn definitions_can_be_run_again() {
-        let row = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        let columns = [
-            row(&["main", "t", "id", "bigint", "NO"]),
-            row(&["main", "t", "Name", "varchar", "YES"]),
-            row(&["s", "v", "id", "bigint", "YES"]),
-        ];
-        let views = [row(&["s", "v", "SELECT id FROM t"])];
+        let schema = Schema::new(vec![
+            Field::new("id", DataType::Float64, false),
+            Field::new("Name", DataType::Utf8, true),
+        ]);
         assert_eq!(
-            definitions(&columns, &views),
-            "CREATE TABLE t(id BIGINT NOT NULL, \"Name\" VARCHAR);\n\
-             CREATE VIEW s.v AS SELECT id FROM t;\n"
+            table_definition(&relation(&["main".into(), "t".into()]), &schema),
+            "CREATE TABLE t(id DOUBLE NOT NULL, \"Name\" VARCHAR);\n"
         );
+        let name = relation(&["s".into(), "Odd v".into()]);
+        let expected = "CREATE VIEW s.\"Odd v\" AS SELECT 1;\n";
+        assert_eq!(view_definition(&name, "SELECT 1"), expected);
+        assert_eq!(view_definition(&name, expected.trim_end()), expected);
     }
 }
