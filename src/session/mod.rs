@@ -15,6 +15,7 @@ mod bind;
 mod define;
 mod history;
 mod inspect;
+mod label;
 mod load;
 mod locate;
 mod outcome;

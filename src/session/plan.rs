@@ -17,13 +17,14 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlparser::ast::{Query, Statement as Ast};
 
+use super::label::label;
 use super::readers;
 use crate::catalog::Transaction;
 use crate::catalog::model::{Schema, View};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{self, name};
 use crate::storage::Storage;
-use crate::table::{Readers, SnapshotCatalog, ViewPlanner};
+use crate::table::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 
 /// Views on views on views: deeper is taken for a cycle.
 const MAX_VIEW_DEPTH: usize = 32;
@@ -65,6 +66,7 @@ impl Planner {
 
     /// Plans a statement that DataFusion understands: a query, or EXPLAIN of one.
     pub(crate) async fn statement(&self, mut ast: Ast) -> Result<Planned> {
+        label(&mut ast);
         let (transaction, storage) = (&self.transaction, &self.storage);
         let readers =
             readers::open_all(&mut ast, &self.template, transaction, storage, self.safe).await?;
@@ -144,7 +146,8 @@ impl Planner {
             let catalog = reference.catalog().unwrap_or_default();
             return Ok(Some(Error::no_such("warehouse", catalog, [&*self.warehouse])));
         }
-        if schema_name == "information_schema" || schema_name == crate::table::READERS {
+        let is_function = self.template.table_functions().contains_key(reference.table());
+        if is_function || [READERS, "information_schema"].contains(&schema_name) {
             return Ok(None);
         }
         let schemas = self.transaction.schemas().await?;

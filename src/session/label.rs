@@ -1,0 +1,62 @@
+//! Names for the columns that a query does not name: their text, as people wrote it.
+//!
+//! The engine would call them `Int64(1)` and `sum(t.x)`. A name that comes twice in one list gets a
+//! number, so that it can be selected and stored.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+};
+
+use crate::sql::name::fold;
+
+/// Names every unnamed expression in the select lists of `statement`.
+pub(crate) fn label(statement: &mut Statement) {
+    struct Labels;
+    impl VisitorMut for Labels {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+            label_set(&mut query.body);
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = statement.visit(&mut Labels);
+}
+
+/// The first part of a set operation names its columns.
+fn label_set(set: &mut SetExpr) {
+    match set {
+        SetExpr::Select(select) => label_select(select),
+        SetExpr::SetOperation { left, .. } => label_set(left),
+        _ => {}
+    }
+}
+
+fn label_select(select: &mut Select) {
+    let mut taken: Vec<String> = Vec::new();
+    for item in &mut select.projection {
+        let (name, is_named) = match item {
+            SelectItem::ExprWithAlias { alias, .. } => (fold(alias), true),
+            SelectItem::UnnamedExpr(Expr::Identifier(ident)) => (fold(ident), true),
+            // Two tables may well have a column of the same name.
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(_)) => continue,
+            SelectItem::UnnamedExpr(expr) => (expr.to_string(), false),
+            _ => continue,
+        };
+        let mut unique = name.clone();
+        let mut number = 0;
+        while taken.contains(&unique) {
+            number += 1;
+            unique = format!("{name}_{number}");
+        }
+        if let SelectItem::UnnamedExpr(expr) = item
+            && (!is_named || number > 0)
+        {
+            let alias = Ident::with_quote('"', unique.clone());
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+        taken.push(unique);
+    }
+}
