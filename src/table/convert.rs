@@ -1,7 +1,8 @@
 //! Arrays between a column's table form and its file form (see [`super::types`]).
 //!
-//! Only UUIDs, intervals and `timestamp_s` differ; every other array passes through untouched, and
-//! nested arrays are rebuilt only around a child that differs.
+//! Only the values of UUIDs, intervals and `timestamp_s` differ; every other array passes through
+//! untouched. Nested arrays are rebuilt around their children: to a file always, because a file's
+//! nested fields carry their ids, to a table only around a child that differs.
 
 use std::sync::Arc;
 
@@ -36,7 +37,8 @@ pub(crate) fn differs(column: &Column) -> bool {
 
 /// The array in the other form.
 pub(crate) fn convert(array: &ArrayRef, column: &Column, direction: Direction) -> Result<ArrayRef> {
-    if !differs(column) {
+    let is_nested = !column.children().is_empty();
+    if !differs(column) && !(is_nested && direction == Direction::ToFile) {
         return Ok(Arc::clone(array));
     }
     let target = match direction {

@@ -27,7 +27,7 @@ use crate::catalog::model::{DataFile, FileTraits, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Progress;
 use crate::storage::{self, Storage};
-use crate::table::convert::{Direction, convert, differs};
+use crate::table::convert::{Direction, convert};
 use crate::table::types::file_schema;
 
 const ROW_GROUP_ROWS: usize = 1 << 20;
@@ -130,10 +130,7 @@ impl Target {
     fn to_file(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = self.table.columns.iter().zip(batch.columns());
         let arrays = columns
-            .map(|(column, array)| match differs(column) {
-                true => convert(array, column, Direction::ToFile),
-                false => Ok(Arc::clone(array)),
-            })
+            .map(|(column, array)| convert(array, column, Direction::ToFile))
             .collect::<Result<Vec<_>>>()?;
         RecordBatch::try_new(Arc::clone(&self.file_schema), arrays)
             .map_err(|e| Error::internal(format!("a batch does not fit its table: {e}")))
