@@ -346,10 +346,22 @@ pub(crate) fn message_of(error: &DataFusionError) -> String {
     };
     let mut text = text.as_str();
     const PREFIXES: [&str; 16] = [
-        "Error during planning: ", "Execution error: ", "Arrow error: ", "Parser error: ",
-        "This feature is not implemented: ", "Schema error: ", "External error: ", "Csv error: ",
-        "Cast error: ", "Compute error: ", "Invalid argument error: ", "Json error: ",
-        "Resources exhausted: ", "SQL error: ", "Parquet error: ", "Invalid or Unsupported Configuration: ",
+        "Error during planning: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "Parser error: ",
+        "This feature is not implemented: ",
+        "Schema error: ",
+        "External error: ",
+        "Csv error: ",
+        "Cast error: ",
+        "Compute error: ",
+        "Invalid argument error: ",
+        "Json error: ",
+        "Resources exhausted: ",
+        "SQL error: ",
+        "Parquet error: ",
+        "Invalid or Unsupported Configuration: ",
     ];
     while let Some(rest) = PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)) {
         text = rest;
@@ -361,8 +373,7 @@ pub(crate) fn message_of(error: &DataFusionError) -> String {
 fn diagnosed_span(error: &DataFusionError) -> Option<Span> {
     let span = error.diagnostic()?.span?;
     let position = |l: datafusion::common::Location| Position { line: l.line, column: l.column };
-    (span.start.line > 0)
-        .then(|| Span { start: position(span.start), end: position(span.end) })
+    (span.start.line > 0).then(|| Span { start: position(span.start), end: position(span.end) })
 }
 
 /// The nearest name for a column that does not exist.
@@ -389,11 +400,13 @@ fn remedy(error: &DataFusionError, kind: ErrorKind) -> Option<String> {
             }
             _ => None,
         },
-        (_, ErrorKind::Resources) => {
-            Some("raise --memory-limit, or lower --threads so that fewer partitions share it".into())
-        }
+        (_, ErrorKind::Resources) => Some(
+            "raise --memory-limit, or lower --threads so that fewer partitions share it".into(),
+        ),
         (DataFusionError::IoError(io), _) if no_space(io) => Some("free some disk space".into()),
-        (_, ErrorKind::Corrupt) => Some("check that the file is complete and of this format".into()),
+        (_, ErrorKind::Corrupt) => {
+            Some("check that the file is complete and of this format".into())
+        }
         (_, ErrorKind::Internal) => {
             Some("this is a defect; please report it with the statement".into())
         }

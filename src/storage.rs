@@ -22,20 +22,20 @@ const REMOTE: [&str; 11] =
 
 /// The warehouse's access to files.
 #[derive(Debug)]
-pub struct Storage {
+pub(crate) struct Storage {
     runtime: Arc<RuntimeEnv>,
     options: StorageOptions,
 }
 
 /// A file or prefix in a store.
 #[derive(Debug, Clone)]
-pub struct Located {
+pub(crate) struct Located {
     /// The store's key in DataFusion's registry.
-    pub url: ObjectStoreUrl,
+    pub(crate) url: ObjectStoreUrl,
     /// The store.
-    pub store: Arc<dyn ObjectStore>,
+    pub(crate) store: Arc<dyn ObjectStore>,
     /// The place in it.
-    pub path: Path,
+    pub(crate) path: Path,
 }
 
 impl Storage {
@@ -44,7 +44,7 @@ impl Storage {
     }
 
     /// The store and place of a local path (absolute, or relative to the working directory) or URL.
-    pub fn locate(&self, path: &str) -> Result<Located> {
+    pub(crate) fn locate(&self, path: &str) -> Result<Located> {
         let (base, path) = match remote(path)? {
             Some(url) => {
                 let path = Path::from_url_path(url.path()).map_err(|e| bad_path(path, e))?;
@@ -65,8 +65,8 @@ impl Storage {
         let base = ObjectStoreUrl::parse(&url[..url::Position::BeforePath])
             .map_err(|e| bad_path(url.as_str(), e))?;
         if self.runtime.object_store(&base).is_err() {
-            let (store, _) = parse_url_opts(url, self.options_for(url))
-                .map_err(|e| storage(url.as_str(), e))?;
+            let (store, _) =
+                parse_url_opts(url, self.options_for(url)).map_err(|e| storage(url.as_str(), e))?;
             self.runtime.register_object_store(base.as_ref(), Arc::from(store));
         }
         Ok(base)
@@ -76,9 +76,8 @@ impl Storage {
     fn options_for(&self, url: &Url) -> Vec<(String, String)> {
         let mut options: Vec<(String, String)> =
             self.options.0.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let endpoint_is_http = |(k, v): &(String, String)| {
-            k.contains("endpoint") && v.starts_with("http://")
-        };
+        let endpoint_is_http =
+            |(k, v): &(String, String)| k.contains("endpoint") && v.starts_with("http://");
         if url.scheme() == "http" || options.iter().any(endpoint_is_http) {
             options.push(("allow_http".into(), "true".into()));
         }
@@ -87,7 +86,7 @@ impl Storage {
 
     /// Makes a finished local file survive a power cut: its bytes and its directory entry.
     /// Object stores are durable when an upload has returned.
-    pub async fn sync(&self, path: &str) -> Result<()> {
+    pub(crate) async fn sync(&self, path: &str) -> Result<()> {
         if remote(path)?.is_some() {
             return Ok(());
         }
@@ -100,7 +99,7 @@ impl Storage {
     }
 
     /// Deletes a file; one that is gone already is no error.
-    pub async fn delete(&self, path: &str) -> Result<()> {
+    pub(crate) async fn delete(&self, path: &str) -> Result<()> {
         let located = self.locate(path)?;
         match located.store.delete(&located.path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -139,9 +138,6 @@ fn bad_path(path: &str, error: impl std::error::Error + Send + Sync + 'static) -
 }
 
 /// A storage error of one file. The message of the store is kept: it names the operation.
-pub(crate) fn storage(
-    path: &str,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> Error {
+pub(crate) fn storage(path: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Storage, format!("\"{path}\": {error}")).with_source(error)
 }

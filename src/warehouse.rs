@@ -50,9 +50,10 @@ impl Warehouse {
     /// Opens the warehouse that `config` names, creating it on first use.
     pub async fn open(config: Config) -> Result<Self> {
         let temporary = match config.location {
-            Location::Temporary => Some(TempDir::with_prefix("gotgan-").map_err(|e| {
-                storage::storage("the temporary directory", e)
-            })?),
+            Location::Temporary => Some(
+                TempDir::with_prefix("gotgan-")
+                    .map_err(|e| storage::storage("the temporary directory", e))?,
+            ),
             _ => None,
         };
         let place = Place::of(&config, temporary.as_ref().map(TempDir::path))?;
@@ -243,8 +244,9 @@ impl Place {
         let entries = std::fs::read_dir(parent).into_iter().flatten();
         if self.is_directory && entries.flatten().next().is_some() {
             let message = format!("{} is a directory with files, not a warehouse", shown(parent));
-            return Err(Error::invalid(message)
-                .with_help("name a new directory, or one that is empty"));
+            return Err(
+                Error::invalid(message).with_help("name a new directory, or one that is empty")
+            );
         }
         std::fs::create_dir_all(parent).map_err(|e| {
             Error::new(ErrorKind::Storage, format!("{} cannot be created: {e}", shown(parent)))

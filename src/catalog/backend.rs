@@ -12,8 +12,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
 };
 use sqlx::{Arguments, AssertSqlSafe, Row as _, Sqlite, TypeInfo, ValueRef};
 
@@ -93,9 +93,10 @@ impl Row {
         match &self.0[index] {
             Value::Null => Ok(None),
             Value::Int(value) => Ok(Some(*value)),
-            Value::Text(text) => {
-                text.parse().map(Some).map_err(|_| corrupt(index, &format!("is {text:?}, not a number")))
-            }
+            Value::Text(text) => text
+                .parse()
+                .map(Some)
+                .map_err(|_| corrupt(index, &format!("is {text:?}, not a number"))),
         }
     }
 
@@ -140,8 +141,11 @@ impl Row {
 }
 
 fn corrupt(index: usize, what: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("a catalog row is damaged: its value {} {what}", index + 1))
-        .with_help("restore the catalog from a backup")
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("a catalog row is damaged: its value {} {what}", index + 1),
+    )
+    .with_help("restore the catalog from a backup")
 }
 
 /// The names of the logical types of the catalog's tables.
@@ -274,7 +278,9 @@ fn row(row: &SqliteRow) -> Result<Row> {
         })
     };
     let values = (0..row.len()).map(value).collect::<std::result::Result<Vec<_>, _>>();
-    values.map(Row).map_err(|e| Error::new(ErrorKind::Corrupt, format!("a catalog row is damaged: {e}")))
+    values
+        .map(Row)
+        .map_err(|e| Error::new(ErrorKind::Corrupt, format!("a catalog row is damaged: {e}")))
 }
 
 /// A database in a directory that cannot be written can only be read as one that nobody changes.
@@ -292,19 +298,27 @@ fn translate(name: &str, error: sqlx::Error) -> Error {
     let new = |kind, message: String| Error::new(kind, message);
     // The primary result code is the low byte: https://www.sqlite.org/rescode.html
     let translated = match code.map(|code| code & 0xff) {
-        Some(5 | 6) => new(ErrorKind::Catalog, format!("catalog \"{name}\" is locked by another process"))
-            .with_help("try again when its statement has ended"),
+        Some(5 | 6) => {
+            new(ErrorKind::Catalog, format!("catalog \"{name}\" is locked by another process"))
+                .with_help("try again when its statement has ended")
+        }
         Some(8) => new(ErrorKind::Catalog, format!("catalog \"{name}\" cannot be written"))
             .with_help("check the permissions of the file and its directory, or use --read-only"),
-        Some(10) => new(ErrorKind::Catalog, format!("catalog \"{name}\" cannot be read or written: {error}")),
+        Some(10) => new(
+            ErrorKind::Catalog,
+            format!("catalog \"{name}\" cannot be read or written: {error}"),
+        ),
         Some(11) => new(ErrorKind::Corrupt, format!("catalog \"{name}\" is damaged"))
             .with_help("restore it from a backup"),
         Some(13) => new(ErrorKind::Catalog, format!("no space left to write catalog \"{name}\""))
             .with_help("free some disk space; nothing was changed"),
         Some(14) => new(ErrorKind::Catalog, format!("catalog \"{name}\" cannot be opened"))
             .with_help("check that the path exists and its permissions"),
-        Some(26) => new(ErrorKind::Corrupt, format!("\"{name}\" is not a catalog: it is no SQLite database"))
-            .with_help("name the directory of a warehouse, or restore its catalog from a backup"),
+        Some(26) => new(
+            ErrorKind::Corrupt,
+            format!("\"{name}\" is not a catalog: it is no SQLite database"),
+        )
+        .with_help("name the directory of a warehouse, or restore its catalog from a backup"),
         _ => new(ErrorKind::Catalog, format!("catalog \"{name}\": {error}")),
     };
     translated.with_source(error)

@@ -83,9 +83,12 @@ fn compare(a: &str, b: &str, column_type: &ColumnType) -> Option<Ordering> {
         C::Decimal { scale, .. } => Some(unscaled(a, *scale)?.cmp(&unscaled(b, *scale)?)),
         C::Float32 | C::Float64 => a.parse::<f64>().ok()?.partial_cmp(&b.parse::<f64>().ok()?),
         C::Boolean => Some(boolean(a)?.cmp(&boolean(b)?)),
-        C::Date | C::TimestampS | C::TimestampMs | C::Timestamp | C::TimestampNs | C::TimestampTz => {
-            (is_plain_date(a) && is_plain_date(b)).then(|| a.cmp(b))
-        }
+        C::Date
+        | C::TimestampS
+        | C::TimestampMs
+        | C::Timestamp
+        | C::TimestampNs
+        | C::TimestampTz => (is_plain_date(a) && is_plain_date(b)).then(|| a.cmp(b)),
         C::Time | C::Varchar | C::Json | C::Uuid => Some(a.cmp(b)),
         _ => None,
     }
@@ -116,7 +119,10 @@ fn unscaled(text: &str, scale: u8) -> Option<i128> {
 /// `YYYY-…` with four digits and no era: such text sorts as its time does.
 fn is_plain_date(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.len() >= 10 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-' && !text.contains('(')
+    bytes.len() >= 10
+        && bytes[..4].iter().all(u8::is_ascii_digit)
+        && bytes[4] == b'-'
+        && !text.contains('(')
 }
 
 #[cfg(test)]
@@ -139,7 +145,8 @@ mod tests {
         let merged = of_files(&files, &ColumnType::Int32);
         assert_eq!((merged.min.as_deref(), merged.max.as_deref()), (Some("-3"), Some("100")));
         assert_eq!(merged.contains_null, Some(true));
-        let files = [stats(Some("-1.05"), Some("9.50"), 2, 0), stats(Some("-1.5"), Some("10"), 2, 0)];
+        let files =
+            [stats(Some("-1.05"), Some("9.50"), 2, 0), stats(Some("-1.5"), Some("10"), 2, 0)];
         let merged = of_files(&files, &ColumnType::Decimal { precision: 10, scale: 2 });
         assert_eq!((merged.min.as_deref(), merged.max.as_deref()), (Some("-1.5"), Some("10")));
     }

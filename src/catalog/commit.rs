@@ -57,8 +57,11 @@ async fn changes_since(
     for row in transaction.query(sql, &[base.into()]).await? {
         let text = row.opt_text(0).unwrap_or_default();
         all.extend(changes::parse(&text).ok_or_else(|| {
-            Error::new(ErrorKind::Conflict, "another transaction was first, with changes unknown here")
-                .with_help("nothing was changed; run the transaction again")
+            Error::new(
+                ErrorKind::Conflict,
+                "another transaction was first, with changes unknown here",
+            )
+            .with_help("nothing was changed; run the transaction again")
         })?);
     }
     Ok(all)
@@ -125,14 +128,25 @@ impl<'a> Writer<'a> {
         let names = names.chain(self.changes.created_views.iter().map(|v| (v.schema_id, &v.name)));
         for (schema, name) in names.filter(|(schema, _)| !schema.is_provisional()) {
             for (table, id, column, dropped) in [
-                ("ducklake_table", "table_id", "table_name", self.changes.dropped_tables.iter().map(|t| t.0).collect::<Vec<_>>()),
-                ("ducklake_view", "view_id", "view_name", self.changes.dropped_views.iter().map(|v| v.0).collect()),
+                (
+                    "ducklake_table",
+                    "table_id",
+                    "table_name",
+                    self.changes.dropped_tables.iter().map(|t| t.0).collect::<Vec<_>>(),
+                ),
+                (
+                    "ducklake_view",
+                    "view_id",
+                    "view_name",
+                    self.changes.dropped_views.iter().map(|v| v.0).collect(),
+                ),
             ] {
                 let sql = format!(
                     "SELECT {id} FROM {table} WHERE schema_id = $1 AND end_snapshot IS NULL \
                      AND ({column} = $2 OR lower({column}) = lower($2))"
                 );
-                let rows = self.transaction.query(&sql, &[schema.0.into(), name.as_str().into()]).await?;
+                let rows =
+                    self.transaction.query(&sql, &[schema.0.into(), name.as_str().into()]).await?;
                 for row in rows {
                     if !dropped.contains(&row.int(0)?) {
                         return Err(Error::new(
@@ -176,8 +190,9 @@ impl<'a> Writer<'a> {
     }
 
     async fn end(&mut self, table: &str, column: &str, id: i64) -> Result<()> {
-        let sql =
-            format!("UPDATE {table} SET end_snapshot = $1 WHERE {column} = $2 AND end_snapshot IS NULL");
+        let sql = format!(
+            "UPDATE {table} SET end_snapshot = $1 WHERE {column} = $2 AND end_snapshot IS NULL"
+        );
         self.transaction.execute(&sql, &[self.snapshot.id.into(), id.into()]).await
     }
 
@@ -218,11 +233,8 @@ impl<'a> Writer<'a> {
                 column_rows(column, None, id, self.snapshot.id, &mut rows);
             }
             self.transaction.insert("ducklake_column", rows).await?;
-            let version = vec![
-                self.snapshot.id.into(),
-                self.snapshot.schema_version.into(),
-                id.0.into(),
-            ];
+            let version =
+                vec![self.snapshot.id.into(), self.snapshot.schema_version.into(), id.0.into()];
             self.transaction.insert("ducklake_schema_versions", vec![version]).await?;
             let schema = self.schema_name(table.schema_id);
             self.listed.push(Change::name("created_table", &[&schema, &table.name]));
@@ -250,7 +262,12 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    async fn append(&mut self, catalog: &Catalog, table: TableId, files: &[DataFile]) -> Result<()> {
+    async fn append(
+        &mut self,
+        catalog: &Catalog,
+        table: TableId,
+        files: &[DataFile],
+    ) -> Result<()> {
         let id = self.table_ids.get(&table).copied().unwrap_or(table);
         let (directory, columns) = self.layout(catalog, table, id).await?;
         let stats = "SELECT record_count, next_row_id, file_size_bytes FROM ducklake_table_stats \

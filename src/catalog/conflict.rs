@@ -66,7 +66,8 @@ fn created(mine: &Changes, schemas: &[Schema], theirs: &[String]) -> Option<Stri
     if table || view {
         return Some(format!("it created \"{schema}.{name}\""));
     }
-    let dropped = schemas.iter().any(|s| same(&s.name, schema) && mine.dropped_schemas.contains(&s.id));
+    let dropped =
+        schemas.iter().any(|s| same(&s.name, schema) && mine.dropped_schemas.contains(&s.id));
     dropped.then(|| format!("it created \"{name}\" in schema \"{schema}\", which this one drops"))
 }
 

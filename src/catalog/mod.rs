@@ -72,12 +72,17 @@ impl Catalog {
             return Err(not_a_catalog(&name));
         };
         let value = |key: &str| {
-            rows.iter().find(|row| row.opt_text(0).as_deref() == Some(key)).and_then(|r| r.opt_text(1))
+            rows.iter()
+                .find(|row| row.opt_text(0).as_deref() == Some(key))
+                .and_then(|r| r.opt_text(1))
         };
         schema::check(&name, value("version").as_deref(), value("encrypted").as_deref())?;
         let data_path = value("data_path").ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, format!("catalog \"{name}\" does not say where its files are"))
-                .with_help("restore it from a backup")
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("catalog \"{name}\" does not say where its files are"),
+            )
+            .with_help("restore it from a backup")
         })?;
         Ok(Self { inner: Arc::new(Inner { backend, name, data_path }) })
     }
@@ -91,7 +96,8 @@ impl Catalog {
     #[must_use]
     pub fn with_data_path(&self, path: &str) -> Self {
         let Inner { backend, name, .. } = &*self.inner;
-        let inner = Inner { backend: backend.clone(), name: name.clone(), data_path: path.to_owned() };
+        let inner =
+            Inner { backend: backend.clone(), name: name.clone(), data_path: path.to_owned() };
         Self { inner: Arc::new(inner) }
     }
 

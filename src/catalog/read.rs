@@ -108,7 +108,8 @@ impl Catalog {
         schema: &Schema,
         name: &str,
     ) -> Result<Option<Relation>> {
-        let rows = self.named(at, schema, "ducklake_table", "table_name", TABLE_COLUMNS, name).await?;
+        let rows =
+            self.named(at, schema, "ducklake_table", "table_name", TABLE_COLUMNS, name).await?;
         if let Some(row) = rows.first() {
             return self.table(at, schema, row).await.map(Relation::Table).map(Some);
         }

@@ -189,7 +189,9 @@ mod tests {
     #[test]
     fn names_of_types_parse_back() {
         use ColumnType as C;
-        for column_type in [C::Int8, C::Float32, C::Decimal { precision: 38, scale: 10 }, C::TimestampTz] {
+        for column_type in
+            [C::Int8, C::Float32, C::Decimal { precision: 38, scale: 10 }, C::TimestampTz]
+        {
             assert_eq!(parse_type(&type_name(&column_type), vec![]), column_type);
         }
         assert_eq!(parse_type("DECIMAL(10, 2)", vec![]), C::Decimal { precision: 10, scale: 2 });
@@ -207,9 +209,11 @@ mod tests {
 
     #[test]
     fn times_of_any_writer_parse() {
-        for text in
-            ["2026-11-24 01:02:03+00", "2026-11-24 01:02:03.5+00", "2026-11-24T01:02:03.000001+00:00"]
-        {
+        for text in [
+            "2026-11-24 01:02:03+00",
+            "2026-11-24 01:02:03.5+00",
+            "2026-11-24T01:02:03.000001+00:00",
+        ] {
             parse_time(text).unwrap_or_else(|e| panic!("{text}: {e}"));
         }
         let time = parse_time("2026-11-24 01:02:03.5+00").unwrap();

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use super::args::{self, Input, Typed};
@@ -105,7 +105,10 @@ impl Usage {
                 ExitCode::from(if error.use_stderr() { USAGE } else { SUCCESS })
             }
             Self::Wrong(message) => {
-                eprintln!("error: {message}\nFor more information, try '--help'.");
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "error: {message}\nFor more information, try '--help'."
+                );
                 ExitCode::from(USAGE)
             }
         }

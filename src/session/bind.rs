@@ -21,7 +21,9 @@ impl Session {
         let key = fold(name);
         let Some(command) = self.prepared.get(&key) else {
             let known = self.prepared.keys().map(String::as_str);
-            return Err(Error::no_such("prepared statement", &key, known).or_span(name::span(name.span)));
+            return Err(
+                Error::no_such("prepared statement", &key, known).or_span(name::span(name.span))
+            );
         };
         let mut command = command.clone();
         bind(&mut command, arguments).map_err(|e| e.or_span(name::span(name.span)))?;
@@ -34,7 +36,9 @@ impl Session {
             self.prepared.clear();
         } else if self.prepared.remove(&key).is_none() {
             let known = self.prepared.keys().map(String::as_str);
-            return Err(Error::no_such("prepared statement", &key, known).or_span(name::span(name.span)));
+            return Err(
+                Error::no_such("prepared statement", &key, known).or_span(name::span(name.span))
+            );
         }
         Ok(Outcome::done("DEALLOCATE"))
     }
@@ -44,8 +48,11 @@ impl Session {
 pub(super) fn expressions(values: &[ScalarValue]) -> Result<Vec<Expr>> {
     let expression = |value: &ScalarValue| {
         expr_to_sql(&lit(value.clone())).map_err(|e| {
-            Error::unsupported(format!("a parameter of type {} is not supported", value.data_type()))
-                .with_source(e)
+            Error::unsupported(format!(
+                "a parameter of type {} is not supported",
+                value.data_type()
+            ))
+            .with_source(e)
         })
     };
     values.iter().map(expression).collect()
@@ -58,7 +65,9 @@ pub(super) fn bind(command: &mut Command, arguments: &[Expr]) -> Result<()> {
         return Err(error);
     }
     match binder.used.iter().position(|used| !used) {
-        Some(unused) => Err(Error::invalid(format!("the statement has no parameter ${}", unused + 1))),
+        Some(unused) => {
+            Err(Error::invalid(format!("the statement has no parameter ${}", unused + 1)))
+        }
         None => Ok(()),
     }
 }

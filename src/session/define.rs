@@ -90,7 +90,9 @@ impl Session {
             }
             match &create.query {
                 Some(query) => {
-                    session.create_table_as(create, query, &schema, &source, transaction, staged).await
+                    session
+                        .create_table_as(create, query, &schema, &source, transaction, staged)
+                        .await
                 }
                 None => {
                     let mut columns = columns(&create.columns)?;
@@ -114,7 +116,9 @@ impl Session {
                     (_, Some(table @ Relation::Table(_))) => {
                         transaction.drop_relation(&table).await?;
                     }
-                    (_, Some(Relation::View(_))) => return Err(wrong_kind(name, "a view", "DROP VIEW")),
+                    (_, Some(Relation::View(_))) => {
+                        return Err(wrong_kind(name, "a view", "DROP VIEW"));
+                    }
                     (_, None) if if_exists => {}
                     (schema, None) => {
                         let error = no_such_table(transaction, &schema, &name.name).await?;
@@ -206,7 +210,9 @@ impl Session {
         let error = Error::no_such("schema", schema, known).or_span(name.span);
         Err(match error.label() {
             Some(_) => error,
-            None => error.with_help(format!("create it with CREATE SCHEMA {}", name::quote(schema))),
+            None => {
+                error.with_help(format!("create it with CREATE SCHEMA {}", name::quote(schema)))
+            }
         })
     }
 
@@ -234,7 +240,8 @@ impl Session {
 }
 
 fn exists(what: &str, name: &str, remedy: &str) -> Error {
-    Error::new(ErrorKind::AlreadyExists, format!("{what} \"{name}\" already exists")).with_help(remedy)
+    Error::new(ErrorKind::AlreadyExists, format!("{what} \"{name}\" already exists"))
+        .with_help(remedy)
 }
 
 fn wrong_kind(name: &RelationRef, is: &str, instead: &str) -> Error {

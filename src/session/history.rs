@@ -39,11 +39,8 @@ pub(crate) async fn snapshots(transaction: &Transaction) -> Result<Arc<dyn Table
 
 /// The change lists as maps from a kind of change to the objects it happened to.
 fn changes(records: &[SnapshotRecord]) -> Result<ArrayRef> {
-    let names = MapFieldNames {
-        entry: "key_value".into(),
-        key: "key".into(),
-        value: "value".into(),
-    };
+    let names =
+        MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
     let element = Field::new("element", DataType::Utf8, true);
     let lists = ListBuilder::new(StringBuilder::new()).with_field(element);
     let mut map = MapBuilder::new(Some(names), StringBuilder::new(), lists);

@@ -97,8 +97,18 @@ impl Session {
         };
         let batches: Vec<RecordBatch> = rows.try_collect().await?;
         let names = &[
-            "column_name", "column_type", "min", "max", "approx_unique", "avg", "std", "q25", "q50",
-            "q75", "count", "null_percentage",
+            "column_name",
+            "column_type",
+            "min",
+            "max",
+            "approx_unique",
+            "avg",
+            "std",
+            "q25",
+            "q50",
+            "q75",
+            "count",
+            "null_percentage",
         ];
         let rows = batches.first().map(|batch| turned(batch, &fields)).transpose()?;
         TextRows { names, rows: rows.unwrap_or_default() }.outcome()
@@ -134,7 +144,9 @@ impl Session {
         for relation in relations.iter().take(MAX_COMPLETED_TABLES) {
             let schema = schemas.iter().find(|schema| schema.name == relation.schema);
             let Some(schema) = schema else { continue };
-            if let Some(Relation::Table(table)) = transaction.relation(schema, &relation.name).await? {
+            if let Some(Relation::Table(table)) =
+                transaction.relation(schema, &relation.name).await?
+            {
                 columns.extend(table.columns.iter().map(|column| quote(&column.name)));
             }
         }
@@ -164,7 +176,14 @@ impl Session {
 fn described_fields(fields: &Fields) -> Vec<Vec<Option<String>>> {
     let row = |field: &Arc<Field>| {
         let null = if field.is_nullable() { "YES" } else { "NO" };
-        vec![Some(field.name().clone()), Some(display_type(field)), Some(null.into()), None, None, None]
+        vec![
+            Some(field.name().clone()),
+            Some(display_type(field)),
+            Some(null.into()),
+            None,
+            None,
+            None,
+        ]
     };
     fields.iter().map(row).collect()
 }
@@ -198,7 +217,8 @@ fn figures(field: &Field) -> [String; N_FIGURES] {
     let ordered = |sql: String| if is_ordered { text(sql) } else { null() };
     let numeric = |sql: String| if data_type.is_numeric() { text(sql) } else { null() };
     let as_double = format!("CAST({column} AS DOUBLE)");
-    let is_approximable = data_type.is_integer() || data_type.is_temporal() || data_type.is_string();
+    let is_approximable =
+        data_type.is_integer() || data_type.is_temporal() || data_type.is_string();
     let unique = match (is_approximable, is_ordered) {
         (true, _) => text(format!("approx_distinct({column})")),
         (false, true) => text(format!("count(DISTINCT {column})")),

@@ -143,7 +143,8 @@ impl Session {
             }
         };
         let file_type = format_as_file_type(format);
-        let plan = LogicalPlanBuilder::copy_to(plan, target, file_type, options, vec![])?.build()?;
+        let plan =
+            LogicalPlanBuilder::copy_to(plan, target, file_type, options, vec![])?.build()?;
         let plan = state.create_physical_plan(&plan).await?;
         self.progress.watch(&plan);
         let batches = collect(plan, state.task_ctx()).await;

@@ -17,7 +17,8 @@ pub(crate) fn relation(statement: &Statement, reference: &TableReference) -> Opt
         fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Self::Break> {
             match RelationRef::from_ast(relation) {
                 Ok(found)
-                    if found.name == self.0.table() && found.schema.as_deref() == self.0.schema() =>
+                    if found.name == self.0.table()
+                        && found.schema.as_deref() == self.0.schema() =>
                 {
                     ControlFlow::Break(name::span(relation.span()))
                 }

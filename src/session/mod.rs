@@ -96,8 +96,9 @@ impl Session {
     /// returns. Dropping the future, or the rows, cancels the statement and changes nothing.
     pub async fn execute(&mut self, statement: &Statement) -> Result<Outcome> {
         self.progress.reset();
-        let outcome = self.run(&statement.command).await;
-        outcome.map_err(|error| error.or_span(Some(statement.span())))
+        // Boxed: planning and writing keep a lot, and every caller would carry it.
+        let outcome = Box::pin(self.run(&statement.command)).await;
+        outcome.map_err(|error| error.or_span(Some(statement.verb())))
     }
 
     async fn run(&mut self, command: &Command) -> Result<Outcome> {
@@ -121,7 +122,7 @@ impl Session {
             Command::CreateView(create) => self.create_view(create).await,
             Command::DropView { names, if_exists } => self.drop_views(names, *if_exists).await,
             Command::Insert(insert) => self.insert(insert).await,
-            Command::Copy(copy) => self.copy(copy).await,
+            Command::Copy(copy) => Box::pin(self.copy(copy)).await,
             Command::Describe(subject) => self.describe(subject).await,
             Command::Summarize(subject) => self.summarize(subject).await,
             Command::ShowTables { all } => self.show_tables(*all).await,
@@ -256,13 +257,8 @@ async fn commit(
     transaction: Transaction,
     staged: &[Arc<Staged>],
 ) -> Result<()> {
-    let live: Vec<String> = transaction
-        .changes()
-        .appended
-        .values()
-        .flatten()
-        .map(|file| file.path.clone())
-        .collect();
+    let live: Vec<String> =
+        transaction.changes().appended.values().flatten().map(|file| file.path.clone()).collect();
     if !transaction.is_empty() {
         let commit = transaction.into_commit(None, None);
         if let Err(error) = warehouse.catalog().commit(&commit).await {

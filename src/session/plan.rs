@@ -175,7 +175,8 @@ pub(crate) async fn no_such_table(
         .map(|name| {
             let is_here = name.schema == schema.name;
             let table = name::quote(&name.name);
-            let shown = if is_here { table } else { format!("{}.{table}", name::quote(&name.schema)) };
+            let shown =
+                if is_here { table } else { format!("{}.{table}", name::quote(&name.schema)) };
             (name.name, shown)
         })
         .collect();

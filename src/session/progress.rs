@@ -40,7 +40,8 @@ impl Progress {
         if let Some(plan) = plan {
             scans(&plan, &mut |scan| {
                 let rows = scan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or(0);
-                let statistics = StatisticsContext::new().compute(scan.as_ref(), &StatisticsArgs::new());
+                let statistics =
+                    StatisticsContext::new().compute(scan.as_ref(), &StatisticsArgs::new());
                 let expected = statistics.ok().and_then(|s| s.num_rows.get_value().copied());
                 read += rows as u64;
                 total += expected.unwrap_or(0) as u64;

@@ -5,6 +5,7 @@
 //! them is asynchronous while planning is not. So before planning each is replaced by a name in the
 //! schema [`READERS`], whose providers are opened here.
 
+use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -52,9 +53,9 @@ pub(crate) async fn open_all(
     }
     let mut readers = Readers::new();
     for reader in finder.found {
-        if !readers.contains_key(&reader.key) {
+        if let Entry::Vacant(entry) = readers.entry(reader.key) {
             let opened = open(&reader.what, state, transaction, storage, safe).await;
-            readers.insert(reader.key, opened.map_err(|e| e.or_span(reader.span))?);
+            entry.insert(opened.map_err(|e| e.or_span(reader.span))?);
         }
     }
     Ok(readers)
@@ -94,7 +95,8 @@ impl VisitorMut for Finder {
         };
         let span = name::span(name.span());
         if version.is_some() {
-            let error = Error::unsupported("reading a table as of an earlier version is not supported");
+            let error =
+                Error::unsupported("reading a table as of an earlier version is not supported");
             return ControlFlow::Break(error.or_span(span));
         }
         let arguments = args.as_ref().map(|args| args.args.as_slice());

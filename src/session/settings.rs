@@ -33,7 +33,8 @@ impl Session {
         }
         let options = self.template.config_mut().options_mut();
         options.set(&key, &value).map_err(|e| {
-            let message = format!("setting \"{name}\" cannot be {value:?}: {}", crate::error::message_of(&e));
+            let message =
+                format!("setting \"{name}\" cannot be {value:?}: {}", crate::error::message_of(&e));
             Error::invalid(message).or_span(span)
         })?;
         Ok(Outcome::done("SET"))
@@ -97,9 +98,11 @@ impl Session {
         }
         let span = name::span(name.span);
         if lower == "memory_limit" {
-            return Err(Error::unsupported("the memory limit is fixed when the warehouse is opened")
-                .with_help("use --memory-limit")
-                .or_span(span));
+            return Err(Error::unsupported(
+                "the memory limit is fixed when the warehouse is opened",
+            )
+            .with_help("use --memory-limit")
+            .or_span(span));
         }
         let known: Vec<String> =
             self.template.config_options().entries().into_iter().map(|e| e.key).collect();

@@ -126,8 +126,7 @@ pub(crate) async fn open(
         Some(schema) => Arc::clone(schema),
         None => infer(state, &file_format, &found, format, options).await?,
     };
-    let mut listing = ListingOptions::new(file_format)
-        .with_file_extension("");
+    let mut listing = ListingOptions::new(file_format).with_file_extension("");
     if options.hive_partitioning {
         let columns = listing.infer_partitions(state, &found.urls[0]).await?;
         let typed = columns.into_iter().map(|name| (name, DataType::Utf8)).collect();
@@ -143,7 +142,8 @@ async fn find(state: &SessionState, storage: &Storage, names: &[String]) -> Resu
     let mut found: Option<Found> = None;
     for name in names {
         let url = listing_url(storage, name)?;
-        let store = state.runtime_env().object_store(&url).map_err(|e| storage::storage(name, e))?;
+        let store =
+            state.runtime_env().object_store(&url).map_err(|e| storage::storage(name, e))?;
         let objects = list(state, &url, &store).await.map_err(|e| missing(name, e))?;
         if objects.is_empty() {
             return Err(no_match(name));
@@ -188,7 +188,8 @@ fn no_match(name: &str) -> Error {
 }
 
 fn missing(name: &str, error: datafusion::common::DataFusionError) -> Error {
-    let not_found = error.to_string().contains("not found") || error.to_string().contains("No such file");
+    let not_found =
+        error.to_string().contains("not found") || error.to_string().contains("No such file");
     match not_found {
         true => no_match(name).with_source(error),
         false => storage::storage(name, error),
@@ -276,8 +277,11 @@ async fn infer(
         let one = std::slice::from_ref(object);
         let inferred = format.infer_schema(state, &found.store, one).await.map_err(|e| {
             let message = crate::error::message_of(&e);
-            Error::new(ErrorKind::Corrupt, format!("'{}' cannot be read: {message}", object.location))
-                .with_source(e)
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("'{}' cannot be read: {message}", object.location),
+            )
+            .with_source(e)
         })?;
         schema = Some(match schema {
             None => inferred.as_ref().clone(),
@@ -323,7 +327,11 @@ fn wider(left: &DataType, right: &DataType) -> DataType {
             D::List(Arc::new(element.with_nullable(true)))
         }
         (a, b) if a.is_numeric() && b.is_numeric() => {
-            if a.is_integer() && b.is_integer() { D::Int64 } else { D::Float64 }
+            if a.is_integer() && b.is_integer() {
+                D::Int64
+            } else {
+                D::Float64
+            }
         }
         (D::Date32, D::Timestamp(..)) => right.clone(),
         (D::Timestamp(..), D::Date32) => left.clone(),
@@ -348,7 +356,9 @@ mod tests {
         ] {
             assert_eq!(by_extension(name), (format, compression), "{name}");
         }
-        assert!(looks_like_file("a/b") && looks_like_file("x.csv.gz") && !looks_like_file("orders"));
+        assert!(
+            looks_like_file("a/b") && looks_like_file("x.csv.gz") && !looks_like_file("orders")
+        );
     }
 
     #[test]

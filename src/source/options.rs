@@ -35,8 +35,21 @@ pub(crate) struct ReadOptions {
 }
 
 const CSV: &[&str] = &[
-    "header", "delim", "delimiter", "sep", "quote", "escape", "comment", "nullstr", "null",
-    "compression", "columns", "all_varchar", "sample_size", "newlines_in_values", "null_padding",
+    "header",
+    "delim",
+    "delimiter",
+    "sep",
+    "quote",
+    "escape",
+    "comment",
+    "nullstr",
+    "null",
+    "compression",
+    "columns",
+    "all_varchar",
+    "sample_size",
+    "newlines_in_values",
+    "null_padding",
     "hive_partitioning",
 ];
 const JSON: &[&str] = &["format", "compression", "columns", "sample_size", "hive_partitioning"];
@@ -135,7 +148,9 @@ fn set(
         "compression" => {
             options.compression = Some(text(value).ok_or_else(|| wrong("a string"))?);
         }
-        "columns" => options.columns = Some(columns(value).ok_or_else(|| wrong("{'name': 'TYPE'}"))??),
+        "columns" => {
+            options.columns = Some(columns(value).ok_or_else(|| wrong("{'name': 'TYPE'}"))??)
+        }
         "all_varchar" => options.all_varchar = flag()?,
         "sample_size" => {
             let size = text(value).and_then(|text| text.parse::<i64>().ok());
@@ -158,11 +173,15 @@ fn set(
 fn text(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text.clone()),
+            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => {
+                Some(text.clone())
+            }
             Value::Number(number, _) => Some(number.clone()),
             _ => None,
         },
-        Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => text(expr).map(|t| format!("-{t}")),
+        Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => {
+            text(expr).map(|t| format!("-{t}"))
+        }
         Expr::Nested(inner) => text(inner),
         _ => None,
     }

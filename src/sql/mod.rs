@@ -19,7 +19,7 @@ pub use name::RelationRef;
 pub(crate) use parser::{DIALECT, quoted, subquery, values_rows};
 pub use script::Script;
 
-use crate::diagnostic::Span;
+use crate::diagnostic::{Position, Span};
 
 /// One statement of a script, parsed.
 #[derive(Debug, Clone)]
@@ -33,6 +33,14 @@ impl Statement {
     /// Where it stands in its script, without the closing semicolon.
     pub fn span(&self) -> Span {
         self.span
+    }
+
+    /// Where its first word stands: the place of errors that have no other.
+    pub(crate) fn verb(&self) -> Span {
+        let width = self.text.chars().take_while(|c| c.is_alphanumeric()).count().max(1);
+        let Span { start, .. } = self.span;
+        let end = Position { line: start.line, column: start.column + width as u64 };
+        Span { start, end }
     }
 
     /// Its text as written, without the closing semicolon.

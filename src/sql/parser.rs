@@ -18,7 +18,8 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::name::{self, RelationRef, quote};
 use super::{
-    Command, Copy, CopyOption, CreateTable, CreateView, Explain, Insert, QueryOrTable, script, types,
+    Command, Copy, CopyOption, CreateTable, CreateView, Explain, Insert, QueryOrTable, script,
+    types,
 };
 use crate::diagnostic::{Position, Span};
 use crate::error::{Error, ErrorKind, Result};
@@ -292,7 +293,9 @@ impl StatementParser<'_> {
         let start = self.parser.next_token();
         if self.word("or") {
             return Err(Error::unsupported("INSERT OR needs a declared key, and tables have none")
-                .with_help("delete the old rows first, or rebuild the table with CREATE OR REPLACE TABLE")
+                .with_help(
+                    "delete the old rows first, or rebuild the table with CREATE OR REPLACE TABLE",
+                )
                 .or_span(name::span(start.span)));
         }
         self.expect("into")?;
@@ -378,10 +381,8 @@ impl StatementParser<'_> {
         let options = self.copy_options()?;
         let (format, rest): (Vec<_>, Vec<_>) =
             options.into_iter().partition(|o| o.name.value.eq_ignore_ascii_case("format"));
-        let arguments: String = rest
-            .iter()
-            .map(|o| format!(", {} => {}", o.name, name::literal(&o.value)))
-            .collect();
+        let arguments: String =
+            rest.iter().map(|o| format!(", {} => {}", o.name, name::literal(&o.value))).collect();
         let file = name::literal(&file);
         let query = match format.first().map(|o| o.value.to_lowercase()) {
             Some(format) => format!("SELECT * FROM read_{format}({file}{arguments})"),
@@ -460,10 +461,8 @@ impl StatementParser<'_> {
                 name
             }
         };
-        let values = self
-            .parser
-            .parse_comma_separated(Parser::parse_expr)
-            .map_err(|e| self.syntax(e))?;
+        let values =
+            self.parser.parse_comma_separated(Parser::parse_expr).map_err(|e| self.syntax(e))?;
         Ok(Command::Set { name, values })
     }
 

@@ -69,17 +69,33 @@ pub(crate) fn is_reserved(word: &str) -> bool {
         || sqlparser::keywords::RESERVED_FOR_TABLE_ALIAS.contains(&keyword)
         || matches!(
             keyword,
-            Keyword::TABLE | Keyword::AS | Keyword::AND | Keyword::OR | Keyword::NOT
-                | Keyword::CREATE | Keyword::INSERT | Keyword::DROP | Keyword::DEFAULT
-                | Keyword::IN | Keyword::IS | Keyword::LIKE | Keyword::BY | Keyword::VALUES
-                | Keyword::THEN | Keyword::WHEN | Keyword::ELSE | Keyword::TRUE | Keyword::FALSE
+            Keyword::TABLE
+                | Keyword::AS
+                | Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::CREATE
+                | Keyword::INSERT
+                | Keyword::DROP
+                | Keyword::DEFAULT
+                | Keyword::IN
+                | Keyword::IS
+                | Keyword::LIKE
+                | Keyword::BY
+                | Keyword::VALUES
+                | Keyword::THEN
+                | Keyword::WHEN
+                | Keyword::ELSE
+                | Keyword::TRUE
+                | Keyword::FALSE
         )
 }
 
 pub(crate) fn tokenize(text: &str) -> Result<Vec<TokenWithSpan>> {
     Tokenizer::new(&parser::DIALECT, text).tokenize_with_location().map_err(|error| {
         let Location { line, column } = error.location;
-        Error::new(ErrorKind::Syntax, decapitalise(&error.message)).with_span(Span::at(line, column))
+        Error::new(ErrorKind::Syntax, decapitalise(&error.message))
+            .with_span(Span::at(line, column))
     })
 }
 
@@ -97,7 +113,8 @@ fn substitute(
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
-        let starts = token.token == Token::Colon && !out.last().is_some_and(|t| ends_value(&t.token));
+        let starts =
+            token.token == Token::Colon && !out.last().is_some_and(|t| ends_value(&t.token));
         let Some((name, form)) = tokens.peek().filter(|_| starts).and_then(variable) else {
             out.push(token);
             continue;
@@ -206,7 +223,8 @@ mod tests {
 
     #[test]
     fn statements_are_split_by_tokens() {
-        let script = parse("select ';' -- a; b\n ; /* ; */ ;\n select \"a;b\" from 곳간;", &[]).unwrap();
+        let script =
+            parse("select ';' -- a; b\n ; /* ; */ ;\n select \"a;b\" from 곳간;", &[]).unwrap();
         assert_eq!(texts(&script), ["select ';'", "select \"a;b\" from 곳간"]);
         assert_eq!(script.statements[1].span().start, Position { line: 3, column: 2 });
     }
@@ -236,7 +254,9 @@ mod tests {
 
     #[test]
     fn colons_of_other_syntax_stay() {
-        for text in ["select a[1:2] from t", "select x::int from t", "select {'a':1}", "select a[:2]"] {
+        for text in
+            ["select a[1:2] from t", "select x::int from t", "select {'a':1}", "select a[:2]"]
+        {
             parse(text, &[]).unwrap_or_else(|e| panic!("{text}: {e}"));
         }
     }

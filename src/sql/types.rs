@@ -22,7 +22,9 @@ pub(crate) fn column_type(sql: &DataType) -> Result<ColumnType> {
         D::Int(_) | D::Integer(_) | D::Int4(_) | D::Int32 | D::MediumInt(_) => ColumnType::Int32,
         D::BigInt(_) | D::Int8(_) | D::Int64 => ColumnType::Int64,
         D::UTinyInt | D::TinyIntUnsigned(_) | D::UInt8 => ColumnType::UInt8,
-        D::USmallInt | D::SmallIntUnsigned(_) | D::Int2Unsigned(_) | D::UInt16 => ColumnType::UInt16,
+        D::USmallInt | D::SmallIntUnsigned(_) | D::Int2Unsigned(_) | D::UInt16 => {
+            ColumnType::UInt16
+        }
         D::IntUnsigned(_) | D::IntegerUnsigned(_) | D::Int4Unsigned(_) | D::UInt32 => {
             ColumnType::UInt32
         }
@@ -39,8 +41,15 @@ pub(crate) fn column_type(sql: &DataType) -> Result<ColumnType> {
         | D::Datetime(precision) => timestamp(*precision)?,
         D::Timestamp(..) => ColumnType::TimestampTz,
         D::Interval { .. } => ColumnType::Interval,
-        D::Varchar(_) | D::CharacterVarying(_) | D::CharVarying(_) | D::Nvarchar(_) | D::Char(_)
-        | D::Character(_) | D::Text | D::String(_) | D::Clob(_) => ColumnType::Varchar,
+        D::Varchar(_)
+        | D::CharacterVarying(_)
+        | D::CharVarying(_)
+        | D::Nvarchar(_)
+        | D::Char(_)
+        | D::Character(_)
+        | D::Text
+        | D::String(_)
+        | D::Clob(_) => ColumnType::Varchar,
         D::JSON | D::JSONB => ColumnType::Json,
         D::Blob(_) | D::Bytea | D::Bytes(_) | D::Binary(_) | D::Varbinary(_) => ColumnType::Blob,
         D::Uuid => ColumnType::Uuid,
@@ -156,9 +165,8 @@ fn unknown(sql: &DataType) -> Error {
 /// Turns `STRUCT(name type, …)` into `STRUCT<name type, …>`; calls of the function `struct(…)`,
 /// whose arguments are not pairs of a name and a type, stay.
 pub(crate) fn bracket_structs(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let significant: Vec<usize> = (0..tokens.len())
-        .filter(|&i| !matches!(tokens[i].token, Token::Whitespace(_)))
-        .collect();
+    let significant: Vec<usize> =
+        (0..tokens.len()).filter(|&i| !matches!(tokens[i].token, Token::Whitespace(_))).collect();
     for at in 0..significant.len() {
         let token = |i: usize| significant.get(at + i).map(|&i| &tokens[i].token);
         let is_type = matches!(token(0), Some(Token::Word(w)) if w.keyword == Keyword::STRUCT)
@@ -192,16 +200,45 @@ fn is_type_word(word: &Word) -> bool {
         && (custom(&word.value).is_some()
             || matches!(
                 word.keyword,
-                Keyword::BOOL | Keyword::BOOLEAN | Keyword::TINYINT | Keyword::SMALLINT
-                    | Keyword::INT | Keyword::INTEGER | Keyword::INT2 | Keyword::INT4
-                    | Keyword::INT8 | Keyword::INT16 | Keyword::INT32 | Keyword::INT64
-                    | Keyword::BIGINT | Keyword::UTINYINT | Keyword::USMALLINT | Keyword::UBIGINT
-                    | Keyword::REAL | Keyword::FLOAT | Keyword::FLOAT4 | Keyword::FLOAT8
-                    | Keyword::DOUBLE | Keyword::DECIMAL | Keyword::NUMERIC | Keyword::DATE
-                    | Keyword::TIME | Keyword::TIMESTAMP | Keyword::TIMESTAMPTZ
-                    | Keyword::INTERVAL | Keyword::VARCHAR | Keyword::CHAR | Keyword::TEXT
-                    | Keyword::STRING | Keyword::JSON | Keyword::BLOB | Keyword::BYTEA
-                    | Keyword::UUID | Keyword::STRUCT | Keyword::MAP | Keyword::DATETIME
+                Keyword::BOOL
+                    | Keyword::BOOLEAN
+                    | Keyword::TINYINT
+                    | Keyword::SMALLINT
+                    | Keyword::INT
+                    | Keyword::INTEGER
+                    | Keyword::INT2
+                    | Keyword::INT4
+                    | Keyword::INT8
+                    | Keyword::INT16
+                    | Keyword::INT32
+                    | Keyword::INT64
+                    | Keyword::BIGINT
+                    | Keyword::UTINYINT
+                    | Keyword::USMALLINT
+                    | Keyword::UBIGINT
+                    | Keyword::REAL
+                    | Keyword::FLOAT
+                    | Keyword::FLOAT4
+                    | Keyword::FLOAT8
+                    | Keyword::DOUBLE
+                    | Keyword::DECIMAL
+                    | Keyword::NUMERIC
+                    | Keyword::DATE
+                    | Keyword::TIME
+                    | Keyword::TIMESTAMP
+                    | Keyword::TIMESTAMPTZ
+                    | Keyword::INTERVAL
+                    | Keyword::VARCHAR
+                    | Keyword::CHAR
+                    | Keyword::TEXT
+                    | Keyword::STRING
+                    | Keyword::JSON
+                    | Keyword::BLOB
+                    | Keyword::BYTEA
+                    | Keyword::UUID
+                    | Keyword::STRUCT
+                    | Keyword::MAP
+                    | Keyword::DATETIME
             ))
 }
 
@@ -243,7 +280,8 @@ mod tests {
     #[test]
     fn nested_types_nest() {
         let ColumnType::Struct(fields) =
-            parsed("STRUCT(a INT, s STRUCT(b TEXT[], d DECIMAL(4,2)), m MAP(TEXT, BIGINT))").unwrap()
+            parsed("STRUCT(a INT, s STRUCT(b TEXT[], d DECIMAL(4,2)), m MAP(TEXT, BIGINT))")
+                .unwrap()
         else {
             panic!("a struct");
         };

@@ -85,11 +85,7 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
 }
 
 /// The file's schema under the table's names, with the type a converted column will have.
-fn present(
-    physical: &Schema,
-    matched: &[Option<usize>],
-    columns: &[Column],
-) -> Result<SchemaRef> {
+fn present(physical: &Schema, matched: &[Option<usize>], columns: &[Column]) -> Result<SchemaRef> {
     let field = |(i, field): (usize, &Arc<Field>)| -> Result<Arc<Field>> {
         match matched[i].map(|column| &columns[column]) {
             None => Ok(Arc::new(field.as_ref().clone().with_name(format!("\0unmatched {i}")))),
@@ -133,9 +129,8 @@ impl PhysicalExprAdapter for FieldIdAdapter {
 impl FieldIdAdapter {
     fn default(&self, expr: Arc<dyn PhysicalExpr>) -> Transformed<Arc<dyn PhysicalExpr>> {
         let column = expr.downcast_ref::<ColumnExpr>();
-        let default = column.and_then(|column| {
-            self.defaults.iter().find(|(name, _)| name == column.name())
-        });
+        let default =
+            column.and_then(|column| self.defaults.iter().find(|(name, _)| name == column.name()));
         match default {
             Some((_, value)) => Transformed::yes(Arc::new(Literal::new(value.clone()))),
             None => Transformed::no(expr),

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, IntervalMonthDayNanoBuilder, ListArray, MapArray,
-    StringViewBuilder, StructArray,
+    Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, IntervalMonthDayNanoBuilder, ListArray,
+    MapArray, StringViewBuilder, StructArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType};
@@ -38,7 +38,8 @@ pub(crate) fn differs(column: &Column) -> bool {
 /// The array in the other form.
 pub(crate) fn convert(array: &ArrayRef, column: &Column, direction: Direction) -> Result<ArrayRef> {
     let is_nested = !column.children().is_empty();
-    if !differs(column) && !(is_nested && direction == Direction::ToFile) {
+    let is_rebuilt = differs(column) || (is_nested && direction == Direction::ToFile);
+    if !is_rebuilt {
         return Ok(Arc::clone(array));
     }
     let target = match direction {
@@ -66,7 +67,8 @@ fn nested(
         (DataType::Struct(fields), ColumnType::Struct(columns)) => {
             let array = array.as_struct();
             let children = array.columns().iter().zip(columns);
-            let children = children.map(|(a, c)| convert(a, c, direction)).collect::<Result<_>>()?;
+            let children =
+                children.map(|(a, c)| convert(a, c, direction)).collect::<Result<_>>()?;
             let array = StructArray::try_new(fields.clone(), children, array.nulls().cloned());
             Ok(Arc::new(array.map_err(|e| internal(&e))?))
         }
@@ -86,8 +88,8 @@ fn nested(
                 convert(array.keys(), key, direction)?,
                 convert(array.values(), value, direction)?,
             ];
-            let entries = StructArray::try_new(fields.clone(), children, None)
-                .map_err(|e| internal(&e))?;
+            let entries =
+                StructArray::try_new(fields.clone(), children, None).map_err(|e| internal(&e))?;
             let (offsets, nulls) = (array.offsets().clone(), array.nulls().cloned());
             let array = MapArray::try_new(Arc::clone(field), offsets, entries, nulls, *sorted);
             Ok(Arc::new(array.map_err(|e| internal(&e))?))
@@ -160,7 +162,10 @@ fn interval_value(array: &ArrayRef, column: &str) -> Result<ArrayRef> {
     for text in text.as_string_view() {
         let value = text.map(|text| {
             parse_interval(text).ok_or_else(|| {
-                Error::new(ErrorKind::Corrupt, format!("column \"{column}\": {text:?} is not an interval"))
+                Error::new(
+                    ErrorKind::Corrupt,
+                    format!("column \"{column}\": {text:?} is not an interval"),
+                )
             })
         });
         builder.append_option(value.transpose()?);
@@ -176,7 +181,6 @@ fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {
     let nanos = micros.parse::<i64>().ok()?.checked_mul(1000)?;
     Some(IntervalMonthDayNano::new(months.parse().ok()?, days.parse().ok()?, nanos))
 }
-
 
 fn internal(error: &arrow::error::ArrowError) -> Error {
     Error::internal(error.to_string())

@@ -46,7 +46,9 @@ fn has_exact_bounds(data_type: &DataType) -> bool {
 
 fn column_bounds(stats: &ColumnStats, data_type: &DataType) -> ColumnStatistics {
     let value = |text: &Option<String>| {
-        text.as_deref().and_then(|text| parse(text, data_type)).map_or(Precision::Absent, Precision::Exact)
+        text.as_deref()
+            .and_then(|text| parse(text, data_type))
+            .map_or(Precision::Absent, Precision::Exact)
     };
     // NaN is above every number to the engine and outside of the bounds in the catalog.
     let may_hold_nan = data_type.is_floating() && stats.contains_nan != Some(false);

@@ -12,7 +12,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit,
+};
 use datafusion::logical_expr::planner::TypePlanner;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
@@ -121,7 +123,10 @@ fn arrow_type(column: &Column, of: fn(&Column) -> Result<Field>) -> Result<DataT
 pub(crate) struct TypeNames;
 
 impl TypePlanner for TypeNames {
-    fn plan_type_field(&self, sql: &sqlparser::ast::DataType) -> datafusion::common::Result<Option<FieldRef>> {
+    fn plan_type_field(
+        &self,
+        sql: &sqlparser::ast::DataType,
+    ) -> datafusion::common::Result<Option<FieldRef>> {
         // What no column can have may still be a type of the engine's.
         match crate::sql::types::column_type(sql) {
             Ok(column_type) => Ok(Some(Arc::new(table_field(&child("", column_type))?))),
@@ -164,10 +169,10 @@ fn from_arrow(field: &Field) -> Result<ColumnType> {
         D::UInt64 => ColumnType::UInt64,
         D::Float16 | D::Float32 => ColumnType::Float32,
         D::Float64 => ColumnType::Float64,
-        D::Decimal32(precision, scale) | D::Decimal64(precision, scale)
-        | D::Decimal128(precision, scale) | D::Decimal256(precision, scale) => {
-            decimal(*precision, *scale)
-        }
+        D::Decimal32(precision, scale)
+        | D::Decimal64(precision, scale)
+        | D::Decimal128(precision, scale)
+        | D::Decimal256(precision, scale) => decimal(*precision, *scale),
         D::Date32 => ColumnType::Date,
         D::Date64 => ColumnType::TimestampMs,
         D::Time32(_) | D::Time64(_) => ColumnType::Time,
@@ -179,10 +184,11 @@ fn from_arrow(field: &Field) -> Result<ColumnType> {
         D::Interval(_) | D::Duration(_) => ColumnType::Interval,
         D::Utf8 | D::LargeUtf8 | D::Utf8View => ColumnType::Varchar,
         D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_) => ColumnType::Blob,
-        D::List(element) | D::LargeList(element) | D::FixedSizeList(element, _)
-        | D::ListView(element) | D::LargeListView(element) => {
-            ColumnType::List(nested("element", element)?)
-        }
+        D::List(element)
+        | D::LargeList(element)
+        | D::FixedSizeList(element, _)
+        | D::ListView(element)
+        | D::LargeListView(element) => ColumnType::List(nested("element", element)?),
         D::Struct(fields) => {
             let fields = fields.iter().map(|f| Ok(*nested(f.name(), f)?));
             ColumnType::Struct(fields.collect::<Result<_>>()?)
@@ -216,7 +222,9 @@ fn decimal(precision: u8, scale: i8) -> ColumnType {
 /// A column type's name in DuckLake's `column_type`; nested types are their bare word.
 pub fn display_type(field: &Field) -> String {
     match column_from_field(field) {
-        Ok(column) if *field.data_type() != DataType::Null => display_column_type(&column.column_type),
+        Ok(column) if *field.data_type() != DataType::Null => {
+            display_column_type(&column.column_type)
+        }
         _ => field.data_type().to_string().to_lowercase(),
     }
 }

@@ -84,10 +84,7 @@ struct Output {
     rest: Vec<RecordBatch>,
 }
 
-async fn write_partition(
-    mut stream: SendableRecordBatchStream,
-    target: &Target,
-) -> Result<Output> {
+async fn write_partition(mut stream: SendableRecordBatchStream, target: &Target) -> Result<Output> {
     let mut head: Vec<RecordBatch> = Vec::new();
     let (mut rows, mut bytes) = (0, 0);
     while let Some(batch) = stream.try_next().await? {

@@ -31,7 +31,8 @@ pub(crate) fn collect(
         .map(|(index, leaf)| {
             let mut stats = leaf_stats(metadata, index, leaf);
             let top_level = columns.iter().position(|column| column.id == leaf.id);
-            if let (ColumnType::Float32 | ColumnType::Float64, Some(top)) = (&leaf.column_type, top_level)
+            if let (ColumnType::Float32 | ColumnType::Float64, Some(top)) =
+                (&leaf.column_type, top_level)
             {
                 stats.contains_nan = nan.get(top).copied();
             }
@@ -111,7 +112,9 @@ impl Bound {
                 format_value(&array)
             }
             (Self::Int(value), C::Date) => temporal::<Date32Type>(i32::try_from(*value).ok()?),
-            (Self::Int(value), C::Time) => temporal::<Time64MicrosecondType>(i64::try_from(*value).ok()?),
+            (Self::Int(value), C::Time) => {
+                temporal::<Time64MicrosecondType>(i64::try_from(*value).ok()?)
+            }
             (Self::Int(value), C::TimestampMs) => {
                 temporal::<TimestampMillisecondType>(i64::try_from(*value).ok()?)
             }
