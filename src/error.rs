@@ -231,7 +231,17 @@ impl From<DataFusionError> for Error {
         }
         let span = diagnosed_span(&error);
         let (kind, message) = classify(&error);
+        // The planner's suggestion stands on a line of its own.
+        let (message, suggestion) = match message.split_once(".\nDid you mean '") {
+            Some((message, near)) => {
+                (message.to_owned(), near.strip_suffix("'?").map(str::to_owned))
+            }
+            None => (message.replace('\n', " "), None),
+        };
         let mut own = Error::new(kind, message).or_span(span);
+        if let Some(near) = suggestion {
+            own = own.with_label(format!("did you mean \"{near}\"?"));
+        }
         if let Some(remedy) = remedy(&error, kind) {
             own = own.with_help(remedy);
         }

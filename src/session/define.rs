@@ -14,7 +14,7 @@ use crate::catalog::{Transaction, assign_column_ids};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::name::{self, RelationRef, fold};
 use crate::sql::types::{child, column_type};
-use crate::sql::{CreateTable, CreateView};
+use crate::sql::{CreateTable, CreateView, quoted, subquery};
 use crate::table::READERS;
 use crate::table::types::table_field;
 
@@ -161,6 +161,9 @@ impl Session {
             let query = qualified(&create.query, session.default_schema());
             let aliases: Vec<String> = create.columns.iter().map(fold).collect();
             transaction.create_view(&schema, view, &query.to_string(), aliases).await?;
+            // Replaced by a query that names it, a view would read itself for ever.
+            let reads = subquery(&format!("SELECT * FROM {}", quoted(&create.name)), None)?;
+            session.planner_on(transaction).query(&reads).await?;
             Ok(Outcome::done("CREATE VIEW"))
         });
         outcome.await.map_err(|e| e.or_span(create.name.span))

@@ -6,7 +6,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+    Expr, Ident, Query, Select, SelectFlavor, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
 };
 
 use crate::sql::name::fold;
@@ -35,6 +36,11 @@ fn label_set(set: &mut SetExpr) {
 }
 
 fn label_select(select: &mut Select) {
+    // `FROM t` alone is every column of it.
+    if select.flavor == SelectFlavor::FromFirstNoSelect {
+        select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
+        select.flavor = SelectFlavor::Standard;
+    }
     let mut taken: Vec<String> = Vec::new();
     for item in &mut select.projection {
         let (name, is_named) = match item {

@@ -276,6 +276,7 @@ fn copy_format(copy: &Copy) -> Result<(Arc<dyn FileFormatFactory>, HashMap<Strin
         })?,
         None => by_name.unwrap_or(Format::Csv),
     };
+    let format_kind = format;
     let mut options = HashMap::new();
     let (format, known): (Arc<dyn FileFormatFactory>, &[(&str, &str)]) = match format {
         Format::Csv => {
@@ -310,9 +311,24 @@ fn copy_format(copy: &Copy) -> Result<(Arc<dyn FileFormatFactory>, HashMap<Strin
             }
             .or_span(span));
         };
-        options.insert((*key).to_owned(), option.value.clone());
+        let value = match (format_kind, *key) {
+            (Format::Parquet, "format.compression") => with_level(&option.value),
+            _ => option.value.clone(),
+        };
+        options.insert((*key).to_owned(), value);
     }
     Ok((format, options))
+}
+
+/// Codecs with a level get their usual one unless the caller named one.
+fn with_level(codec: &str) -> String {
+    match codec.to_lowercase().as_str() {
+        "zstd" => "zstd(3)".to_owned(),
+        "gzip" => "gzip(6)".to_owned(),
+        "brotli" => "brotli(5)".to_owned(),
+        "lz4" => "lz4_raw".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 const CSV_OPTIONS: &[(&str, &str)] = &[

@@ -99,6 +99,10 @@ impl Planner {
     ) -> BoxFuture<'static, Result<Arc<dyn TableProvider>>> {
         async move {
             let planned = self.view_query(&view, schema).await.map_err(|error| {
+                // A view below this one has said which it is.
+                if error.message().starts_with("view \"") {
+                    return error;
+                }
                 let message = format!("view \"{}\": {}", view.name, error.message());
                 let error = Error::new(error.kind(), message).with_source(error);
                 error.with_help("drop the view, or put back what its query names")

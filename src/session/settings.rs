@@ -110,7 +110,8 @@ impl Session {
             return Ok(lower);
         }
         let candidates = known.iter().map(String::as_str).chain(ALIASES.iter().map(|(a, _)| *a));
-        Err(Error::no_such("setting", &name.value, candidates).or_span(span))
+        let error = Error::no_such("setting", &name.value, candidates).or_span(span);
+        Err(error.with_help("SHOW ALL lists the settings"))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
+use datafusion::common::Column;
 use datafusion::common::config::{CsvOptions, JsonOptions};
 use datafusion::common::parsers::CompressionTypeVariant;
 use datafusion::datasource::file_format::FileFormat;
@@ -19,7 +20,10 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
+use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::execution::SessionState;
+use datafusion::functions::core::expr_fn::nullif;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast, lit};
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore};
 
@@ -132,10 +136,39 @@ pub(crate) async fn open(
         let typed = columns.into_iter().map(|name| (name, DataType::Utf8)).collect();
         listing = listing.with_table_partition_cols(typed);
     }
+    let read = match &options.null {
+        Some(_) => Arc::new(as_text(&schema)),
+        None => Arc::clone(&schema),
+    };
     let config = ListingTableConfig::new_with_multi_paths(found.urls)
         .with_listing_options(listing)
-        .with_schema(schema);
-    Ok(Arc::new(ListingTable::try_new(config)?))
+        .with_schema(read);
+    let table: Arc<dyn TableProvider> = Arc::new(ListingTable::try_new(config)?);
+    match &options.null {
+        Some(null) => with_nulls(table, &schema, null),
+        None => Ok(table),
+    }
+}
+
+/// The table, read as text, with `null` as NULL and then its types. DataFusion's CSV reader takes
+/// only the empty field for NULL.
+fn with_nulls(
+    table: Arc<dyn TableProvider>,
+    schema: &Schema,
+    null: &str,
+) -> Result<Arc<dyn TableProvider>> {
+    let typed = |field: &Arc<Field>| {
+        let column = Expr::Column(Column::from_name(field.name()));
+        let value = nullif(column, lit(null));
+        let value = match field.data_type() {
+            DataType::Utf8 => value,
+            other => cast(value, other.clone()),
+        };
+        value.alias(field.name())
+    };
+    let exprs: Vec<Expr> = schema.fields().iter().map(typed).collect();
+    let plan = LogicalPlanBuilder::scan("csv", provider_as_source(table), None)?;
+    Ok(Arc::new(ViewTable::new(plan.project(exprs)?.build()?, None)))
 }
 
 async fn find(state: &SessionState, storage: &Storage, names: &[String]) -> Result<Found> {
@@ -279,7 +312,7 @@ async fn infer(
             let message = crate::error::message_of(&e);
             Error::new(
                 ErrorKind::Corrupt,
-                format!("'{}' cannot be read: {message}", object.location),
+                format!("'{}' cannot be read: {message}", shown(found, object)),
             )
             .with_source(e)
         })?;
@@ -290,12 +323,20 @@ async fn infer(
     }
     let schema = schema.ok_or_else(|| Error::internal("a reader without files"))?;
     if schema.fields().is_empty() {
-        let message = format!("'{}' has no columns", found.objects[0].location);
+        let message = format!("'{}' has no columns", shown(found, &found.objects[0]));
         return Err(Error::new(ErrorKind::Corrupt, message));
     }
     match kind {
         Format::Csv if options.all_varchar => Ok(Arc::new(as_text(&schema))),
         _ => Ok(Arc::new(schema)),
+    }
+}
+
+/// A file's path or URL as the user would write it.
+fn shown(found: &Found, object: &ObjectMeta) -> String {
+    match found.urls[0].object_store().as_str() {
+        "file:///" => format!("/{}", object.location),
+        store => format!("{store}{}", object.location),
     }
 }
 
