@@ -123,6 +123,12 @@ impl Catalog {
         transaction.commit().await
     }
 
+    /// Lets `calls` more database calls succeed and fails all others; for tests of faults.
+    #[doc(hidden)]
+    pub fn fail_after(&self, calls: u64) {
+        self.backend().fail_after(calls);
+    }
+
     fn backend(&self) -> &Backend {
         &self.inner.backend
     }

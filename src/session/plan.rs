@@ -61,7 +61,8 @@ impl Planner {
 
     /// Plans a query.
     pub(crate) async fn query(&self, query: &Query) -> Result<Planned> {
-        self.statement(Ast::Query(Box::new(query.clone()))).await
+        // Boxed: a planning future is large, and every statement has one or two.
+        Box::pin(self.statement(Ast::Query(Box::new(query.clone())))).await
     }
 
     /// Plans a statement that DataFusion understands: a query, or EXPLAIN of one.
