@@ -192,7 +192,10 @@ impl Backend {
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full),
-            Access::ReadOnly if is_unwritable(path) => options.immutable(true),
+            Access::ReadOnly if is_unwritable(path) => {
+                check_recovered(path)?;
+                options.immutable(true)
+            }
             Access::ReadOnly => options.read_only(true),
         };
         let pool = SqlitePoolOptions::new()
@@ -326,6 +329,19 @@ fn row(row: &SqliteRow) -> Result<Row> {
 fn is_unwritable(path: &Path) -> bool {
     let directory = path.parent().unwrap_or(Path::new("."));
     tempfile::Builder::new().prefix(".gotgan-probe-").tempfile_in(directory).is_err()
+}
+
+/// A log that a killed process left has to be merged before the file alone is the database.
+fn check_recovered(path: &Path) -> Result<()> {
+    let log = format!("{}-wal", path.display());
+    match std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        true => Err(Error::new(
+            ErrorKind::Catalog,
+            format!("catalog \"{}\" was left by a process that was killed", path.display()),
+        )
+        .with_help("make its directory writable and open it once, to let it recover")),
+        false => Ok(()),
+    }
 }
 
 /// The database's error in the user's words.

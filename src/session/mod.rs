@@ -207,7 +207,7 @@ impl Session {
         let outcome = match work(self, &mut transaction, &staged).await {
             Ok(outcome) => outcome,
             Err(error) => {
-                staged.discard().await?;
+                staged.discard().await;
                 return Err(error);
             }
         };
@@ -240,7 +240,7 @@ impl Session {
     async fn rollback(&mut self) -> Result<Outcome> {
         let open = self.open.take().ok_or_else(no_transaction)?;
         for staged in &open.staged {
-            staged.discard().await?;
+            staged.discard().await;
         }
         Ok(Outcome::done("ROLLBACK"))
     }
@@ -263,7 +263,7 @@ async fn commit(
         let commit = transaction.into_commit(None, None);
         if let Err(error) = warehouse.catalog().commit(&commit).await {
             for staged in staged {
-                staged.discard().await?;
+                staged.discard().await;
             }
             return Err(error);
         }

@@ -37,12 +37,14 @@ impl Staged {
         Ok(())
     }
 
-    /// Deletes the files, and says if one could not be.
-    pub(crate) async fn discard(&self) -> Result<()> {
+    /// Deletes the files. One that cannot be deleted is left to maintenance: no commit names it, and
+    /// the caller has an error of its own to tell.
+    pub(crate) async fn discard(&self) {
         for path in self.take() {
-            self.storage.delete(&path).await?;
+            if let Err(error) = self.storage.delete(&path).await {
+                tracing::warn!(%path, %error, "an unreferenced file could not be deleted");
+            }
         }
-        Ok(())
     }
 
     fn take(&self) -> Vec<String> {
