@@ -7,4 +7,6 @@
 #![allow(clippy::disallowed_methods, clippy::print_stderr, clippy::unwrap_used)]
 
 mod cli;
+mod duckdb;
+mod interop;
 mod support;
