@@ -22,6 +22,7 @@ mod outcome;
 mod plan;
 mod progress;
 mod readers;
+mod recase;
 mod settings;
 
 use std::collections::BTreeMap;

@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use sqlparser::ast::{Query, Statement as Ast};
 
 use super::label::label;
-use super::readers;
+use super::{readers, recase};
 use crate::catalog::Transaction;
 use crate::catalog::model::{Schema, View};
 use crate::error::{Error, ErrorKind, Result};
@@ -71,7 +71,7 @@ impl Planner {
         let (transaction, storage) = (&self.transaction, &self.storage);
         let readers =
             readers::open_all(&mut ast, &self.template, transaction, storage, self.safe).await?;
-        let statement = DataFusionStatement::Statement(Box::new(ast.clone()));
+        let statement = as_statement(&ast);
         let (references, _) = resolve_table_references(&statement, true)?;
         let listed = references.iter().any(|r| r.schema() == Some("information_schema"));
         let mut state = self.template.clone();
@@ -79,7 +79,14 @@ impl Planner {
         let list = MemoryCatalogProviderList::new();
         list.register_catalog(self.warehouse.to_string(), catalog);
         state.register_catalog_list(Arc::new(list));
-        match state.statement_to_plan(statement).await {
+        let mut planned = state.statement_to_plan(statement).await;
+        // Each round spells one column as its table does; a statement has only so many.
+        while let Err(error) = &planned
+            && recase::respell(&mut ast, error)
+        {
+            planned = state.statement_to_plan(as_statement(&ast)).await;
+        }
+        match planned {
             Ok(plan) => Ok(Planned { state, plan }),
             Err(error) => Err(self.explain_missing(&references, &ast, error.into()).await),
         }
@@ -166,6 +173,10 @@ impl Planner {
         }
         no_such_table(&self.transaction, schema, reference.table()).await.map(Some)
     }
+}
+
+fn as_statement(ast: &Ast) -> DataFusionStatement {
+    DataFusionStatement::Statement(Box::new(ast.clone()))
 }
 
 /// "table does not exist" with the nearest table or view of any schema.
