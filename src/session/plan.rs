@@ -20,7 +20,7 @@ use sqlparser::ast::{Query, Statement as Ast};
 use super::label::label;
 use super::{readers, recase};
 use crate::catalog::Transaction;
-use crate::catalog::model::{Schema, View};
+use crate::catalog::model::{RelationKind, Schema, View};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{self, name};
 use crate::storage::Storage;
@@ -171,7 +171,7 @@ impl Planner {
         if self.transaction.relation(schema, reference.table()).await?.is_some() {
             return Ok(None);
         }
-        no_such_table(&self.transaction, schema, reference.table()).await.map(Some)
+        no_such(&self.transaction, schema, reference.table(), RelationKind::Table).await.map(Some)
     }
 }
 
@@ -180,11 +180,16 @@ fn as_statement(ast: &Ast) -> DataFusionStatement {
 }
 
 /// "table does not exist" with the nearest table or view of any schema.
-pub(crate) async fn no_such_table(
+pub(crate) async fn no_such(
     transaction: &Transaction,
     schema: &Schema,
     table: &str,
+    kind: RelationKind,
 ) -> Result<Error> {
+    let what = match kind {
+        RelationKind::Table => "table",
+        RelationKind::View => "view",
+    };
     let names = transaction.relation_names().await?;
     let shown: Vec<(String, String)> = names
         .into_iter()
@@ -196,7 +201,7 @@ pub(crate) async fn no_such_table(
             (name.name, shown)
         })
         .collect();
-    let error = Error::new(ErrorKind::NotFound, format!("table \"{table}\" does not exist"));
+    let error = Error::new(ErrorKind::NotFound, format!("{what} \"{table}\" does not exist"));
     let near = crate::error::nearest(table, shown.iter().map(|(name, _)| name.as_str()));
     let near = near.and_then(|near| shown.iter().find(|(name, _)| name == near));
     Ok(match near {

@@ -19,6 +19,7 @@ use datafusion::logical_expr::planner::TypePlanner;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::catalog::model::{Column, ColumnType};
+use crate::catalog::type_name;
 use crate::error::{Error, Result};
 use crate::sql::types::child;
 
@@ -219,7 +220,7 @@ fn decimal(precision: u8, scale: i8) -> ColumnType {
     ColumnType::Decimal { precision: precision.clamp(scale.max(1), 38), scale }
 }
 
-/// A column type's name in DuckLake's `column_type`; nested types are their bare word.
+/// A field's type as people write it in SQL.
 pub fn display_type(field: &Field) -> String {
     match column_from_field(field) {
         Ok(column) if *field.data_type() != DataType::Null => {
@@ -237,30 +238,9 @@ pub(crate) fn display_column_type(column_type: &ColumnType) -> String {
         format!("{name} {}", display_column_type(&column.column_type))
     };
     match column_type {
-        C::Boolean => "boolean".into(),
-        C::Int8 => "int8".into(),
-        C::Int16 => "int16".into(),
-        C::Int32 => "int32".into(),
-        C::Int64 => "int64".into(),
-        C::UInt8 => "uint8".into(),
-        C::UInt16 => "uint16".into(),
-        C::UInt32 => "uint32".into(),
-        C::UInt64 => "uint64".into(),
         C::Float32 => "float".into(),
         C::Float64 => "double".into(),
-        C::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
-        C::Date => "date".into(),
-        C::Time => "time".into(),
-        C::TimestampS => "timestamp_s".into(),
-        C::TimestampMs => "timestamp_ms".into(),
-        C::Timestamp => "timestamp".into(),
-        C::TimestampNs => "timestamp_ns".into(),
         C::TimestampTz => "timestamp with time zone".into(),
-        C::Interval => "interval".into(),
-        C::Varchar => "varchar".into(),
-        C::Json => "json".into(),
-        C::Blob => "blob".into(),
-        C::Uuid => "uuid".into(),
         C::Struct(fields) => {
             format!("struct({})", fields.iter().map(quoted).collect::<Vec<_>>().join(", "))
         }
@@ -270,6 +250,6 @@ pub(crate) fn display_column_type(column_type: &ColumnType) -> String {
             display_column_type(&key.column_type),
             display_column_type(&value.column_type)
         ),
-        C::Other(name) => name.clone(),
+        other => type_name(other),
     }
 }
