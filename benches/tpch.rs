@@ -122,14 +122,14 @@ fn load(args: &Args, files: &Path) -> Result<PathBuf> {
         let threads = args.threads().to_string();
         let mut command = support::gotgan();
         command.arg(&warehouse).args(["--threads", &threads, "-c", &sql]);
-        let ran = support::watched(&mut command, Duration::from_millis(5))?;
+        let (seconds, peak) = support::watched(&mut command, Duration::from_millis(5))?;
         let megabytes = std::fs::metadata(&path)?.len() as f64 / 1e6;
         rows.push(vec![
             table.to_owned(),
             format!("{megabytes:.1}"),
-            format!("{:.3}", ran.seconds),
-            format!("{:.1}", megabytes / ran.seconds),
-            format!("{:.0}", ran.peak_mib),
+            format!("{:.3}", seconds),
+            format!("{:.1}", megabytes / seconds),
+            format!("{:.0}", peak),
         ]);
     }
     println!("\nLoading, as whole processes; MB are those of the Parquet file read\n");
@@ -165,7 +165,8 @@ async fn run(args: &Args, warehouse: &Path, peers: &mut [Peer<'_>]) -> Result<Ve
     Ok(lines)
 }
 
-/// Runs one query in turns; who has failed is not asked again.
+/// Runs one query in turns; who has failed is not asked again. The answers of the first run are
+/// compared: ours with DuckDB's, then, where those agree, the other peers' with ours.
 async fn measure(
     query: u8,
     sql: &str,
@@ -173,41 +174,58 @@ async fn measure(
     session: &mut Session,
     peers: &mut [Peer<'_>],
 ) -> Line {
-    let mut ours = Ok(f64::INFINITY);
-    let mut times = vec![Some(f64::INFINITY); peers.len()];
-    let mut problem = None;
-    for run in 0..runs {
-        let mut batches = None;
-        if let Ok(best) = ours {
-            ours = answer(session, sql).await.map(|(seconds, rows)| {
-                batches = Some(rows);
-                seconds.min(best)
-            });
+    let (mut ours, batches) = match answer(session, sql).await {
+        Ok((seconds, batches)) => (Some(seconds), Ok(batches)),
+        Err(error) => (None, Err(error.to_string())),
+    };
+    let mut first: Vec<Result<peer::Answer>> =
+        peers.iter_mut().map(|peer| peer.ask(sql, true)).collect();
+    let problem = judge(&batches, peers, &mut first);
+    for (peer, answer) in peers.iter().zip(&first) {
+        if let Err(error) = answer {
+            println!("q{query:02} {}: {error}", peer.engine.name());
         }
-        for (peer, time) in peers.iter_mut().zip(&mut times) {
-            let is_check = run == 0 && peer.engine == Engine::Duckdb;
-            let Some(best) = time.filter(|_| peer.timed || is_check) else { continue };
-            match peer.ask(sql, is_check) {
-                Ok(answer) => {
-                    *time = Some(answer.seconds.min(best));
-                    if let (true, Some(batches)) = (is_check, &batches) {
-                        problem = check::difference(batches, &answer.rows);
-                    }
-                }
-                Err(error) => {
-                    println!("q{query:02} {}: {error}", peer.engine.name());
-                    *time = None;
-                    if is_check {
-                        problem = Some("DuckDB has no answer to check with".into());
-                    }
-                }
+    }
+    let mut times: Vec<Option<f64>> =
+        first.iter().map(|answer| answer.as_ref().ok().map(|a| a.seconds)).collect();
+    for _ in 1..runs {
+        if let Some(best) = ours {
+            ours = answer(session, sql).await.ok().map(|(seconds, _)| seconds.min(best));
+        }
+        for (peer, time) in peers.iter_mut().zip(&mut times).filter(|(peer, _)| peer.timed) {
+            if let Some(best) = *time {
+                *time = peer.ask(sql, false).ok().map(|answer| answer.seconds.min(best));
             }
         }
     }
     let timed = peers.iter().zip(times).filter(|(peer, _)| peer.timed);
-    let peers = timed.map(|(_, time)| time).collect();
-    let problem = ours.as_ref().err().map(ToString::to_string).or(problem);
-    Line { query, ours: ours.ok(), peers, problem }
+    Line { query, ours, peers: timed.map(|(_, time)| time).collect(), problem }
+}
+
+/// What is wrong with our answer. A peer's that differs from a right one becomes an error.
+fn judge(
+    ours: &std::result::Result<Vec<RecordBatch>, String>,
+    peers: &[Peer],
+    answers: &mut [Result<peer::Answer>],
+) -> Option<String> {
+    let batches = match ours {
+        Ok(batches) => batches,
+        Err(error) => return Some(error.clone()),
+    };
+    let oracle = peers.iter().position(|peer| peer.engine == Engine::Duckdb);
+    let Some(Ok(expected)) = oracle.map(|index| &answers[index]) else {
+        return Some("DuckDB has no answer to check it with".into());
+    };
+    let problem = check::difference(batches, &expected.rows);
+    if problem.is_none() {
+        for answer in answers {
+            let rows = answer.as_ref().ok().map(|answer| &answer.rows);
+            if let Some(difference) = rows.and_then(|rows| check::difference(batches, rows)) {
+                *answer = Err(format!("a wrong answer ({difference})").into());
+            }
+        }
+    }
+    problem
 }
 
 async fn answer(session: &mut Session, sql: &str) -> gotgan::Result<(f64, Vec<RecordBatch>)> {

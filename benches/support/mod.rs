@@ -21,15 +21,9 @@ pub fn gotgan() -> Command {
     Command::new(env!("CARGO_BIN_EXE_gotgan"))
 }
 
-/// What a child process took.
-pub struct Ran {
-    pub seconds: f64,
-    /// Its peak resident memory; 0 where `/proc` does not tell.
-    pub peak_mib: f64,
-}
-
-/// Runs a process to its end and watches its memory, with a look every `poll`.
-pub fn watched(command: &mut Command, poll: Duration) -> Result<Ran> {
+/// Runs a process to its end and looks at its memory every `poll`. The seconds it took and its
+/// peak resident memory in MiB, which is 0 where `/proc` does not tell.
+pub fn watched(command: &mut Command, poll: Duration) -> Result<(f64, f64)> {
     let start = Instant::now();
     let mut child = quiet(command).spawn()?;
     let mut peak_mib: f64 = 0.0;
@@ -38,7 +32,7 @@ pub fn watched(command: &mut Command, poll: Duration) -> Result<Ran> {
         if let Some(status) = child.try_wait()? {
             let seconds = start.elapsed().as_secs_f64();
             return match status.success() {
-                true => Ok(Ran { seconds, peak_mib }),
+                true => Ok((seconds, peak_mib)),
                 false => Err(failed(command, child.stderr.take())),
             };
         }
