@@ -47,7 +47,7 @@ pub(crate) fn table_field(column: &Column) -> Result<Field> {
         ColumnType::TimestampS => DataType::Timestamp(TimeUnit::Second, None),
         ColumnType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
         ColumnType::Uuid => DataType::Utf8View,
-        _ => arrow_type(column, table_field)?,
+        _ => arrow_type(column, |child| Ok(plain(table_field(child)?)))?,
     };
     let field = Field::new(&column.name, data_type, column.nullable);
     Ok(match column.column_type {
@@ -63,7 +63,7 @@ pub(crate) fn file_field(column: &Column) -> Result<Field> {
         ColumnType::TimestampS => DataType::Timestamp(TimeUnit::Microsecond, None),
         ColumnType::Interval => DataType::Utf8View,
         ColumnType::Uuid => DataType::FixedSizeBinary(16),
-        _ => arrow_type(column, file_field)?,
+        _ => arrow_type(column, |child| Ok(plain(file_field(child)?)))?,
     };
     let mut metadata = HashMap::from([(PARQUET_FIELD_ID_META_KEY.into(), column.id.to_string())]);
     match column.column_type {
@@ -73,6 +73,16 @@ pub(crate) fn file_field(column: &Column) -> Result<Field> {
     };
     // Every column is optional in the file: NOT NULL is the writer's check, and may be dropped.
     Ok(Field::new(&column.name, data_type, true).with_metadata(metadata))
+}
+
+/// Text and binary inside of nested values are not views: the engine's functions on lists and maps
+/// compare them with plain text.
+fn plain(field: Field) -> Field {
+    match field.data_type() {
+        DataType::Utf8View => field.with_data_type(DataType::Utf8),
+        DataType::BinaryView => field.with_data_type(DataType::Binary),
+        _ => field,
+    }
 }
 
 /// What both forms have in common; `of` gives the children.
