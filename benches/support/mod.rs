@@ -92,7 +92,11 @@ fn is_installed(python: &Path, package: &str) -> bool {
     let script = format!(
         "from importlib.metadata import version as v; raise SystemExit(v('{name}') != ('{version}' or v('{name}')))"
     );
-    Command::new(python).args(["-c", &script]).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    Command::new(python)
+        .args(["-c", &script])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 /// Prints rows under a header, the first column to the left and the others to the right.
