@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use self::backend::{Backend, Value};
 pub use self::transaction::{Transaction, assign_column_ids};
+pub(crate) use self::types::type_name;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Whether a catalog may be changed, and created.

@@ -23,7 +23,9 @@ mod shell;
 use std::io;
 use std::process::ExitCode;
 
-use crate::error::{Error, ErrorKind};
+use arrow::array::Array;
+
+use crate::error::{Error, ErrorKind, Result};
 use settings::{Mode, Settings};
 
 /// Everything went well.
@@ -64,6 +66,12 @@ impl From<io::Error> for Stop {
     }
 }
 
+/// The values of a column as the shell shows them, `None` for NULL.
+pub fn texts(column: &dyn Array) -> Result<Vec<Option<String>>> {
+    let cells = output::value::Cells::new(column)?;
+    Ok((0..column.len()).map(|row| cells.text(row)).collect())
+}
+
 /// What a step of the shell gives.
 pub(crate) type Flow<T = ()> = std::result::Result<T, Stop>;
 
@@ -87,7 +95,7 @@ pub fn main() -> ExitCode {
             Mode::Shell => repl::main(settings).await,
         }
     });
-    // Work that was cancelled may still hold a thread; leaving does not wait for it.
-    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    // Cancelled work ends at its next pause and deletes its files; it is not waited for longer.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     ExitCode::from(code)
 }

@@ -22,6 +22,7 @@ mod outcome;
 mod plan;
 mod progress;
 mod readers;
+mod recase;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use self::outcome::{Outcome, Rows};
 pub(crate) use self::plan::{Planned, Planner};
 pub use self::progress::{Progress, ProgressReading};
 use crate::catalog::Transaction;
+use crate::catalog::model::RelationKind;
 use crate::diagnostic::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{Command, Script, Statement};
@@ -118,9 +120,13 @@ impl Session {
                 self.drop_schemas(names, *if_exists, *cascade).await
             }
             Command::CreateTable(create) => self.create_table(create).await,
-            Command::DropTable { names, if_exists } => self.drop_tables(names, *if_exists).await,
+            Command::DropTable { names, if_exists } => {
+                self.drop_relations(RelationKind::Table, names, *if_exists).await
+            }
             Command::CreateView(create) => self.create_view(create).await,
-            Command::DropView { names, if_exists } => self.drop_views(names, *if_exists).await,
+            Command::DropView { names, if_exists } => {
+                self.drop_relations(RelationKind::View, names, *if_exists).await
+            }
             Command::Insert(insert) => self.insert(insert).await,
             Command::Copy(copy) => Box::pin(self.copy(copy)).await,
             Command::Describe(subject) => self.describe(subject).await,

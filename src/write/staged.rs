@@ -60,9 +60,12 @@ impl Drop for Staged {
             match storage::remote(&path) {
                 Ok(Some(_)) => remote.push(path),
                 _ => {
-                    if let Ok(local) = storage::absolute(&path) {
-                        // Already gone, or never begun: then there is nothing to delete.
-                        let _ = std::fs::remove_file(local);
+                    // The file, or what an unfinished upload has of it. One that is already gone,
+                    // or was never begun, is as it should be.
+                    for name in [format!("{path}#1"), path] {
+                        if let Ok(local) = storage::absolute(&name) {
+                            let _ = std::fs::remove_file(local);
+                        }
                     }
                 }
             }
