@@ -9,4 +9,5 @@
 mod cli;
 mod duckdb;
 mod interop;
+mod s3;
 mod support;

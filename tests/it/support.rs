@@ -204,11 +204,12 @@ pub(crate) struct Kept {
     _pipe: ChildStdin,
 }
 
-/// Starts `argv` under the wrapper; what it prints goes to `log`.
-pub(crate) fn keep<S: AsRef<OsStr>>(python: &Path, argv: &[S], log: &Path) -> Kept {
-    let log = fs::File::create(log).unwrap();
+/// Starts `argv` under the wrapper. Its words go to `log` in `dir`, which is removed at the end.
+pub(crate) fn keep<S: AsRef<OsStr>>(python: &Path, argv: &[S], dir: &Path) -> Kept {
+    let log = fs::File::create(dir.join("log")).unwrap();
     let mut wrapper = Command::new(python)
         .arg(script("keep.py"))
+        .arg(dir)
         .args(argv)
         .stdin(Stdio::piped())
         .stdout(log.try_clone().unwrap())

@@ -1,11 +1,16 @@
-"""Runs a command for as long as somebody holds the other end of standard input."""
+"""Runs a command for as long as somebody holds the other end of standard input.
 
+Arguments: a directory to remove at the end, and the command.
+"""
+
+import shutil
 import subprocess
 import sys
 
-child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+child = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
 try:
     sys.stdin.buffer.read()
 finally:
     child.kill()
     child.wait()
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
