@@ -53,8 +53,7 @@ fn write(directory: &Path, table: &str, scale: f64) -> Result<()> {
         ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let partial = directory.join(format!("{table}.partial"));
     let schema = batches.schema().clone();
-    let mut writer =
-        ArrowWriter::try_new_with_options(File::create(&partial)?, schema, options)?;
+    let mut writer = ArrowWriter::try_new_with_options(File::create(&partial)?, schema, options)?;
     for batch in batches {
         writer.write(&batch)?;
     }
