@@ -17,5 +17,6 @@ mod duckdb;
 mod etl;
 mod faults;
 mod interop;
+mod s3;
 mod support;
 mod tidy;
