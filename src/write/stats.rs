@@ -17,6 +17,9 @@ use uuid::Uuid;
 
 use crate::catalog::model::{Column, ColumnId, ColumnStats, ColumnType};
 
+/// Nanoseconds of an infinite time.
+const MAX_NS: u64 = i64::MAX as u64;
+
 /// Statistics of every leaf column; `nan` says for each top-level column whether it holds a NaN.
 pub(crate) fn collect(
     metadata: &ParquetMetaData,
@@ -126,7 +129,9 @@ impl Bound {
                 temporal::<TimestampMillisecondType>(i64::try_from(*value).ok()?)
             }
             (Self::Int(value), C::TimestampNs) => {
-                temporal::<TimestampNanosecondType>(i64::try_from(*value).ok()?)
+                // The outermost values are infinities elsewhere, and no time that can be read.
+                let value = i64::try_from(*value).ok().filter(|v| v.unsigned_abs() < MAX_NS)?;
+                temporal::<TimestampNanosecondType>(value)
             }
             (Self::Int(value), C::Timestamp | C::TimestampS) => {
                 temporal::<TimestampMicrosecondType>(i64::try_from(*value).ok()?)
@@ -225,6 +230,7 @@ mod tests {
             (Bound::Int(1_500_000), C::Timestamp, Some("1970-01-01 00:00:01.500")),
             (Bound::Int(0), C::TimestampTz, Some("1970-01-01 00:00:00+00")),
             (Bound::Int(1), C::Boolean, Some("1")),
+            (Bound::Int(i64::MAX.into()), C::TimestampNs, None),
             (Bound::Float(0.1), C::Float64, Some("0.1")),
             (Bound::Bytes(b"a\0b".to_vec()), C::Varchar, None),
         ] {
