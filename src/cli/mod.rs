@@ -23,7 +23,9 @@ mod shell;
 use std::io;
 use std::process::ExitCode;
 
-use crate::error::{Error, ErrorKind};
+use arrow::array::Array;
+
+use crate::error::{Error, ErrorKind, Result};
 use settings::{Mode, Settings};
 
 /// Everything went well.
@@ -62,6 +64,12 @@ impl From<io::Error> for Stop {
         let message = format!("cannot write the output: {error}");
         Self::Error(Error::new(ErrorKind::Storage, message).with_source(error))
     }
+}
+
+/// The values of a column as the shell shows them, `None` for NULL.
+pub fn texts(column: &dyn Array) -> Result<Vec<Option<String>>> {
+    let cells = output::value::Cells::new(column)?;
+    Ok((0..column.len()).map(|row| cells.text(row)).collect())
 }
 
 /// What a step of the shell gives.

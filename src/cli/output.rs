@@ -14,7 +14,7 @@ mod json;
 mod records;
 mod sink;
 mod temporal;
-mod value;
+pub(crate) mod value;
 
 use std::io::{self, Write};
 
