@@ -59,10 +59,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 fn run(file: &Path, complete: bool) -> Result<(), Failed> {
     let scratch = tempfile::Builder::new().prefix("slt-").tempdir()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(Box::pin(check(file, &scratch, complete)))
 }
 
