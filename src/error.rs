@@ -65,7 +65,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
-            message: message.into(),
+            message: without_passwords(message.into()),
             label: None,
             help: None,
             span: None,
@@ -169,6 +169,26 @@ impl Error {
             Some(near) => error.with_label(format!("did you mean \"{near}\"?")),
             None => error,
         }
+    }
+}
+
+/// A URL may carry a user and a password, and messages end up in logs.
+fn without_passwords(message: String) -> String {
+    let mut shown = String::new();
+    let mut rest = message.as_str();
+    while let Some(at) = rest.find("://") {
+        let (before, authority) = rest.split_at(at + 3);
+        shown.push_str(before);
+        let ends = |c: char| c.is_whitespace() || "/?#\"'".contains(c);
+        let end = authority.find(ends).unwrap_or(authority.len());
+        rest = match authority[..end].rfind('@') {
+            Some(user) => &authority[user + 1..],
+            None => authority,
+        };
+    }
+    match shown.is_empty() {
+        true => message,
+        false => shown + rest,
     }
 }
 

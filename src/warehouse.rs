@@ -105,6 +105,12 @@ impl Warehouse {
         Ok(())
     }
 
+    /// Lets `calls` more catalog calls succeed and fails all others; for tests of faults.
+    #[doc(hidden)]
+    pub fn fail_catalog_after(&self, calls: u64) {
+        self.catalog().fail_after(calls);
+    }
+
     /// The object stores that hold the warehouse's files.
     async fn stores(&self) -> Result<Vec<(url::Url, Arc<dyn object_store::ObjectStore>)>> {
         let located = self.inner.storage.locate(self.inner.catalog.data_path())?;

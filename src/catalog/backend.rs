@@ -9,6 +9,8 @@
 //! held only inside [`Backend::write`]'s work.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::sqlite::{
@@ -32,6 +34,31 @@ pub(crate) struct Backend {
     pool: SqlitePool,
     /// For messages.
     name: String,
+    faults: Faults,
+}
+
+/// The seam where tests make the database fail: calls that still succeed, none when not set.
+#[derive(Debug, Clone, Default)]
+struct Faults(Arc<AtomicU64>);
+
+impl Faults {
+    /// Lets `calls` more calls succeed.
+    fn after(&self, calls: u64) {
+        self.0.store(calls + 1, Ordering::SeqCst);
+    }
+
+    /// Counts one call. Once the last is used up every call fails, as on a lost connection.
+    fn count(&self, name: &str) -> Result<()> {
+        let left = self
+            .0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| (left > 1).then(|| left - 1));
+        match left {
+            Err(1) => {
+                Err(Error::new(ErrorKind::Catalog, format!("catalog \"{name}\" failed as told")))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A value on its way in or out.
@@ -165,7 +192,10 @@ impl Backend {
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full),
-            Access::ReadOnly if is_unwritable(path) => options.immutable(true),
+            Access::ReadOnly if is_unwritable(path) => {
+                check_recovered(path)?;
+                options.immutable(true)
+            }
             Access::ReadOnly => options.read_only(true),
         };
         let pool = SqlitePoolOptions::new()
@@ -178,11 +208,17 @@ impl Backend {
             .connect_with(options)
             .await
             .map_err(|e| translate(&name, e))?;
-        Ok(Self { pool, name })
+        Ok(Self { pool, name, faults: Faults::default() })
+    }
+
+    /// Lets `calls` more calls succeed and fails all others; for tests.
+    pub(crate) fn fail_after(&self, calls: u64) {
+        self.faults.after(calls);
     }
 
     /// The rows of one query.
     pub(crate) async fn query(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>> {
+        self.faults.count(&self.name)?;
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values)?);
         let rows = query.fetch_all(&self.pool).await.map_err(|e| translate(&self.name, e))?;
         rows.iter().map(row).collect()
@@ -201,9 +237,11 @@ impl Backend {
 
     /// Takes the write lock; it is let go when the transaction is committed or dropped.
     pub(crate) async fn write(&self) -> Result<WriteTransaction> {
+        self.faults.count(&self.name)?;
         let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
         let transaction = begun.map_err(|e| translate(&self.name, e))?;
-        Ok(WriteTransaction { transaction, name: self.name.clone() })
+        let (name, faults) = (self.name.clone(), self.faults.clone());
+        Ok(WriteTransaction { transaction, name, faults })
     }
 }
 
@@ -211,16 +249,19 @@ impl Backend {
 pub(crate) struct WriteTransaction {
     transaction: sqlx::Transaction<'static, Sqlite>,
     name: String,
+    faults: Faults,
 }
 
 impl WriteTransaction {
     pub(crate) async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>> {
+        self.faults.count(&self.name)?;
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values)?);
         let rows = query.fetch_all(&mut *self.transaction).await;
         rows.map_err(|e| translate(&self.name, e))?.iter().map(row).collect()
     }
 
     pub(crate) async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<()> {
+        self.faults.count(&self.name)?;
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values)?);
         query.execute(&mut *self.transaction).await.map_err(|e| translate(&self.name, e))?;
         Ok(())
@@ -248,6 +289,7 @@ impl WriteTransaction {
     }
 
     pub(crate) async fn commit(self) -> Result<()> {
+        self.faults.count(&self.name)?;
         self.transaction.commit().await.map_err(|e| translate(&self.name, e))
     }
 }
@@ -287,6 +329,19 @@ fn row(row: &SqliteRow) -> Result<Row> {
 fn is_unwritable(path: &Path) -> bool {
     let directory = path.parent().unwrap_or(Path::new("."));
     tempfile::Builder::new().prefix(".gotgan-probe-").tempfile_in(directory).is_err()
+}
+
+/// A log that a killed process left has to be merged before the file alone is the database.
+fn check_recovered(path: &Path) -> Result<()> {
+    let log = format!("{}-wal", path.display());
+    match std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        true => Err(Error::new(
+            ErrorKind::Catalog,
+            format!("catalog \"{}\" was left by a process that was killed", path.display()),
+        )
+        .with_help("make its directory writable and open it once, to let it recover")),
+        false => Ok(()),
+    }
 }
 
 /// The database's error in the user's words.

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use self::backend::{Backend, Value};
 pub use self::transaction::{Transaction, assign_column_ids};
+pub(crate) use self::types::type_name;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Whether a catalog may be changed, and created.
@@ -121,6 +122,12 @@ impl Catalog {
         let row = vec![key.into(), value.into(), Value::Null, Value::Null];
         transaction.insert("ducklake_metadata", vec![row]).await?;
         transaction.commit().await
+    }
+
+    /// Lets `calls` more database calls succeed and fails all others; for tests of faults.
+    #[doc(hidden)]
+    pub fn fail_after(&self, calls: u64) {
+        self.backend().fail_after(calls);
     }
 
     fn backend(&self) -> &Backend {

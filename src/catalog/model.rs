@@ -241,6 +241,16 @@ pub enum Relation {
     View(View),
 }
 
+impl Relation {
+    /// Which of the two it is.
+    pub fn kind(&self) -> RelationKind {
+        match self {
+            Self::Table(_) => RelationKind::Table,
+            Self::View(_) => RelationKind::View,
+        }
+    }
+}
+
 /// A name in a schema, without its details: enough for listings.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RelationName {

@@ -9,7 +9,7 @@ use super::model::{Column, ColumnDefault, ColumnId, ColumnType};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The text of `ducklake_column.column_type`; children are rows of their own.
-pub(super) fn type_name(column_type: &ColumnType) -> String {
+pub(crate) fn type_name(column_type: &ColumnType) -> String {
     use ColumnType as C;
     match column_type {
         C::Boolean => "boolean".into(),

@@ -95,7 +95,7 @@ pub fn main() -> ExitCode {
             Mode::Shell => repl::main(settings).await,
         }
     });
-    // Work that was cancelled may still hold a thread; leaving does not wait for it.
-    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    // Cancelled work ends at its next pause and deletes its files; it is not waited for longer.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     ExitCode::from(code)
 }

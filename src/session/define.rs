@@ -7,9 +7,9 @@ use sqlparser::ast::{
     Visit, VisitMut, Visitor, VisitorMut,
 };
 
-use super::plan::no_such_table;
+use super::plan::no_such;
 use super::{Outcome, Session};
-use crate::catalog::model::{Column, ColumnDefault, Relation, Schema};
+use crate::catalog::model::{Column, ColumnDefault, Relation, RelationKind, Schema};
 use crate::catalog::{Transaction, assign_column_ids};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::name::{self, RelationRef, fold};
@@ -105,28 +105,32 @@ impl Session {
         outcome.await.map_err(|e| e.or_span(create.name.span))
     }
 
-    pub(super) async fn drop_tables(
+    /// DROP TABLE and DROP VIEW.
+    pub(super) async fn drop_relations(
         &mut self,
+        kind: RelationKind,
         names: &[RelationRef],
         if_exists: bool,
     ) -> Result<Outcome> {
+        let (tag, other, instead) = match kind {
+            RelationKind::Table => ("DROP TABLE", "a view", "DROP VIEW"),
+            RelationKind::View => ("DROP VIEW", "a table", "DROP TABLE"),
+        };
         self.change(async |session, transaction, _| {
             for name in names {
                 match session.find(transaction, name).await? {
-                    (_, Some(table @ Relation::Table(_))) => {
-                        transaction.drop_relation(&table).await?;
+                    (_, Some(relation)) if relation.kind() == kind => {
+                        transaction.drop_relation(&relation).await?;
                     }
-                    (_, Some(Relation::View(_))) => {
-                        return Err(wrong_kind(name, "a view", "DROP VIEW"));
-                    }
+                    (_, Some(_)) => return Err(wrong_kind(name, other, instead)),
                     (_, None) if if_exists => {}
                     (schema, None) => {
-                        let error = no_such_table(transaction, &schema, &name.name).await?;
+                        let error = no_such(transaction, &schema, &name.name, kind).await?;
                         return Err(error.or_span(name.span));
                     }
                 }
             }
-            Ok(Outcome::done("DROP TABLE"))
+            Ok(Outcome::done(tag))
         })
         .await
     }
@@ -167,34 +171,6 @@ impl Session {
             Ok(Outcome::done("CREATE VIEW"))
         });
         outcome.await.map_err(|e| e.or_span(create.name.span))
-    }
-
-    pub(super) async fn drop_views(
-        &mut self,
-        names: &[RelationRef],
-        if_exists: bool,
-    ) -> Result<Outcome> {
-        self.change(async |session, transaction, _| {
-            for name in names {
-                match session.find(transaction, name).await? {
-                    (_, Some(view @ Relation::View(_))) => {
-                        transaction.drop_relation(&view).await?;
-                    }
-                    (_, Some(Relation::Table(_))) => {
-                        return Err(wrong_kind(name, "a table", "DROP TABLE"));
-                    }
-                    (_, None) if if_exists => {}
-                    (schema, None) => {
-                        let names = transaction.relation_names().await?;
-                        let known = names.iter().filter(|n| n.schema == schema.name);
-                        let known = known.map(|n| n.name.as_str());
-                        return Err(Error::no_such("view", &name.name, known).or_span(name.span));
-                    }
-                }
-            }
-            Ok(Outcome::done("DROP VIEW"))
-        })
-        .await
     }
 
     /// The schema a name is in: the one it names, else the session's.

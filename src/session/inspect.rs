@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Fields};
 use arrow::record_batch::RecordBatch;
 use futures::TryStreamExt;
 
-use super::plan::no_such_table;
+use super::plan::no_such;
 use super::{Outcome, Rows, Session};
 use crate::catalog::model::{Column, ColumnDefault, Relation, RelationKind};
 use crate::error::Result;
@@ -66,7 +66,8 @@ impl Session {
                     described_fields(planned.plan.schema().fields())
                 }
                 (schema, None) => {
-                    let error = no_such_table(&transaction, &schema, &name.name).await?;
+                    let error =
+                        no_such(&transaction, &schema, &name.name, RelationKind::Table).await?;
                     return Err(error.or_span(name.span));
                 }
             },

@@ -29,18 +29,39 @@ pub(crate) fn label(statement: &mut Statement) {
 /// The first part of a set operation names its columns.
 fn label_set(set: &mut SetExpr) {
     match set {
-        SetExpr::Select(select) => label_select(select),
-        SetExpr::SetOperation { left, .. } => label_set(left),
+        SetExpr::Select(select) => {
+            select_all(select);
+            label_select(select);
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            label_set(left);
+            select_all_of(right);
+        }
         _ => {}
     }
 }
 
-fn label_select(select: &mut Select) {
-    // `FROM t` alone is every column of it.
+/// [`select_all`] in every part of a set operation; a query in brackets is visited by itself.
+fn select_all_of(set: &mut SetExpr) {
+    match set {
+        SetExpr::Select(select) => select_all(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            select_all_of(left);
+            select_all_of(right);
+        }
+        _ => {}
+    }
+}
+
+/// `FROM t` alone is every column of it.
+fn select_all(select: &mut Select) {
     if select.flavor == SelectFlavor::FromFirstNoSelect {
         select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
         select.flavor = SelectFlavor::Standard;
     }
+}
+
+fn label_select(select: &mut Select) {
     let mut taken: Vec<String> = Vec::new();
     for item in &mut select.projection {
         let (name, is_named) = match item {

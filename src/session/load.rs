@@ -14,9 +14,11 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::collect;
 use sqlparser::ast::{Expr, Ident, Query, UnaryOperator, Value};
 
-use super::plan::no_such_table;
+use super::plan::no_such;
 use super::{Outcome, Planned, Session, define};
-use crate::catalog::model::{Column, ColumnDefault, ColumnType, Relation, Schema, Table};
+use crate::catalog::model::{
+    Column, ColumnDefault, ColumnType, Relation, RelationKind, Schema, Table,
+};
 use crate::catalog::{Transaction, assign_column_ids};
 use crate::error::{Error, Result, nearest};
 use crate::source::files::{Format, by_extension};
@@ -83,7 +85,8 @@ impl Session {
                     .or_span(insert.table.span));
             }
             (schema, None) => {
-                let error = no_such_table(transaction, &schema, &insert.table.name).await?;
+                let error =
+                    no_such(transaction, &schema, &insert.table.name, RelationKind::Table).await?;
                 return Err(error.or_span(insert.table.span));
             }
         };

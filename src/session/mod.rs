@@ -22,6 +22,7 @@ mod outcome;
 mod plan;
 mod progress;
 mod readers;
+mod recase;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use self::outcome::{Outcome, Rows};
 pub(crate) use self::plan::{Planned, Planner};
 pub use self::progress::{Progress, ProgressReading};
 use crate::catalog::Transaction;
+use crate::catalog::model::RelationKind;
 use crate::diagnostic::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{Command, Script, Statement};
@@ -118,9 +120,13 @@ impl Session {
                 self.drop_schemas(names, *if_exists, *cascade).await
             }
             Command::CreateTable(create) => self.create_table(create).await,
-            Command::DropTable { names, if_exists } => self.drop_tables(names, *if_exists).await,
+            Command::DropTable { names, if_exists } => {
+                self.drop_relations(RelationKind::Table, names, *if_exists).await
+            }
             Command::CreateView(create) => self.create_view(create).await,
-            Command::DropView { names, if_exists } => self.drop_views(names, *if_exists).await,
+            Command::DropView { names, if_exists } => {
+                self.drop_relations(RelationKind::View, names, *if_exists).await
+            }
             Command::Insert(insert) => self.insert(insert).await,
             Command::Copy(copy) => Box::pin(self.copy(copy)).await,
             Command::Describe(subject) => self.describe(subject).await,
@@ -207,7 +213,7 @@ impl Session {
         let outcome = match work(self, &mut transaction, &staged).await {
             Ok(outcome) => outcome,
             Err(error) => {
-                staged.discard().await?;
+                staged.discard().await;
                 return Err(error);
             }
         };
@@ -240,7 +246,7 @@ impl Session {
     async fn rollback(&mut self) -> Result<Outcome> {
         let open = self.open.take().ok_or_else(no_transaction)?;
         for staged in &open.staged {
-            staged.discard().await?;
+            staged.discard().await;
         }
         Ok(Outcome::done("ROLLBACK"))
     }
@@ -263,7 +269,7 @@ async fn commit(
         let commit = transaction.into_commit(None, None);
         if let Err(error) = warehouse.catalog().commit(&commit).await {
             for staged in staged {
-                staged.discard().await?;
+                staged.discard().await;
             }
             return Err(error);
         }

@@ -16,18 +16,19 @@ use datafusion::sql::resolve::resolve_table_references;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlparser::ast::{Query, Statement as Ast};
+use tokio::task::JoinSet;
 
 use super::label::label;
-use super::readers;
+use super::{readers, recase};
 use crate::catalog::Transaction;
-use crate::catalog::model::{Schema, View};
+use crate::catalog::model::{RelationKind, Schema, View, ViewId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{self, name};
 use crate::storage::Storage;
 use crate::table::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 
-/// Views on views on views: deeper is taken for a cycle.
-const MAX_VIEW_DEPTH: usize = 32;
+/// Views on views on views: at most this many.
+const MAX_VIEW_DEPTH: usize = 64;
 
 /// Plans queries against one transaction.
 #[derive(Debug, Clone)]
@@ -37,7 +38,8 @@ pub(crate) struct Planner {
     transaction: Arc<Transaction>,
     storage: Arc<Storage>,
     safe: bool,
-    depth: usize,
+    /// The views that are being planned, outermost first.
+    views: Vec<ViewId>,
 }
 
 /// A plan with the state that it is to be executed in.
@@ -56,12 +58,13 @@ impl Planner {
         safe: bool,
     ) -> Self {
         let warehouse = Arc::from(warehouse);
-        Self { template, warehouse, transaction, storage, safe, depth: 0 }
+        Self { template, warehouse, transaction, storage, safe, views: vec![] }
     }
 
     /// Plans a query.
     pub(crate) async fn query(&self, query: &Query) -> Result<Planned> {
-        self.statement(Ast::Query(Box::new(query.clone()))).await
+        // Boxed: a planning future is large, and every statement has one or two.
+        Box::pin(self.statement(Ast::Query(Box::new(query.clone())))).await
     }
 
     /// Plans a statement that DataFusion understands: a query, or EXPLAIN of one.
@@ -70,15 +73,24 @@ impl Planner {
         let (transaction, storage) = (&self.transaction, &self.storage);
         let readers =
             readers::open_all(&mut ast, &self.template, transaction, storage, self.safe).await?;
-        let statement = DataFusionStatement::Statement(Box::new(ast.clone()));
+        let statement = as_statement(&ast);
         let (references, _) = resolve_table_references(&statement, true)?;
         let listed = references.iter().any(|r| r.schema() == Some("information_schema"));
         let mut state = self.template.clone();
+        // now() is one time for the whole statement, and this is when it begins.
+        state.mark_start_execution();
         let catalog = Arc::new(self.catalog(readers, listed).await?);
         let list = MemoryCatalogProviderList::new();
         list.register_catalog(self.warehouse.to_string(), catalog);
         state.register_catalog_list(Arc::new(list));
-        match state.statement_to_plan(statement).await {
+        let mut planned = state.statement_to_plan(statement).await;
+        // Each round spells one column as its table does; a statement has only so many.
+        while let Err(error) = &planned
+            && recase::respell(&mut ast, error)
+        {
+            planned = state.statement_to_plan(as_statement(&ast)).await;
+        }
+        match planned {
             Ok(plan) => Ok(Planned { state, plan }),
             Err(error) => Err(self.explain_missing(&references, &ast, error.into()).await),
         }
@@ -98,7 +110,8 @@ impl Planner {
         schema: Schema,
     ) -> BoxFuture<'static, Result<Arc<dyn TableProvider>>> {
         async move {
-            let planned = self.view_query(&view, schema).await.map_err(|error| {
+            let planned = self.view_query(&view, schema).await;
+            let planned = planned.map_err(|error| {
                 // A view below this one has said which it is.
                 if error.message().starts_with("view \"") {
                     return error;
@@ -115,12 +128,20 @@ impl Planner {
     }
 
     async fn view_query(mut self, view: &View, schema: Schema) -> Result<Planned> {
-        self.depth += 1;
-        if self.depth > MAX_VIEW_DEPTH {
+        if self.views.contains(&view.id) {
             return Err(Error::invalid("it refers to itself"));
         }
+        if self.views.len() >= MAX_VIEW_DEPTH {
+            return Err(Error::invalid(format!("views nest deeper than {MAX_VIEW_DEPTH}")));
+        }
+        self.views.push(view.id);
         self.template.config_mut().options_mut().catalog.default_schema = schema.name;
-        self.query(&*sql::subquery(&view.sql, None)?).await
+        let query = sql::subquery(&view.sql, None)?;
+        // A task has a stack of its own, so views may nest deeper than one stack allows.
+        let mut task = JoinSet::new();
+        task.spawn(async move { self.query(&query).await });
+        let planned = task.join_next().await.ok_or_else(|| Error::internal("a task is gone"))?;
+        planned.map_err(|e| Error::internal(e.to_string()))?
     }
 
     /// A plan that failed because a table is missing says so with its place and the nearest name.
@@ -163,17 +184,27 @@ impl Planner {
         if self.transaction.relation(schema, reference.table()).await?.is_some() {
             return Ok(None);
         }
-        no_such_table(&self.transaction, schema, reference.table()).await.map(Some)
+        no_such(&self.transaction, schema, reference.table(), RelationKind::Table).await.map(Some)
     }
 }
 
+fn as_statement(ast: &Ast) -> DataFusionStatement {
+    DataFusionStatement::Statement(Box::new(ast.clone()))
+}
+
 /// "table does not exist" with the nearest table or view of any schema.
-pub(crate) async fn no_such_table(
+pub(crate) async fn no_such(
     transaction: &Transaction,
     schema: &Schema,
     table: &str,
+    kind: RelationKind,
 ) -> Result<Error> {
-    let names = transaction.relation_names().await?;
+    let what = match kind {
+        RelationKind::Table => "table",
+        RelationKind::View => "view",
+    };
+    let mut names = transaction.relation_names().await?;
+    names.retain(|name| kind == RelationKind::Table || name.kind == kind);
     let shown: Vec<(String, String)> = names
         .into_iter()
         .map(|name| {
@@ -184,7 +215,7 @@ pub(crate) async fn no_such_table(
             (name.name, shown)
         })
         .collect();
-    let error = Error::new(ErrorKind::NotFound, format!("table \"{table}\" does not exist"));
+    let error = Error::new(ErrorKind::NotFound, format!("{what} \"{table}\" does not exist"));
     let near = crate::error::nearest(table, shown.iter().map(|(name, _)| name.as_str()));
     let near = near.and_then(|near| shown.iter().find(|(name, _)| name == near));
     Ok(match near {

@@ -161,7 +161,8 @@ fn with_nulls(
         let column = Expr::Column(Column::from_name(field.name()));
         let value = nullif(column, lit(null));
         let value = match field.data_type() {
-            DataType::Utf8 => value,
+            // A column of NULLs throughout stays text.
+            DataType::Utf8 | DataType::Null => value,
             other => cast(value, other.clone()),
         };
         value.alias(field.name())

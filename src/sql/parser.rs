@@ -249,7 +249,7 @@ impl StatementParser<'_> {
         self.relation().map(QueryOrTable::Table)
     }
 
-    /// EXPLAIN [ANALYZE] [VERBOSE] [FORMAT f] of a query, or of the query inside a statement.
+    /// `EXPLAIN [ANALYZE] [VERBOSE] [FORMAT f]` of a query, or of the query inside a statement.
     fn explain(&mut self) -> Result<Command> {
         let start = self.parser.next_token();
         let analyze = self.word("analyze");
@@ -288,7 +288,7 @@ impl StatementParser<'_> {
         Ok(Command::Explain(Explain { statement }))
     }
 
-    /// INSERT INTO t [(columns)] [BY NAME | BY POSITION] query | DEFAULT VALUES.
+    /// `INSERT INTO t [(columns)] [BY NAME | BY POSITION] query | DEFAULT VALUES`.
     fn insert(&mut self) -> Result<Command> {
         let start = self.parser.next_token();
         if self.word("or") {
@@ -343,7 +343,7 @@ impl StatementParser<'_> {
                 && matches!(w.keyword, Keyword::SELECT | Keyword::WITH | Keyword::FROM | Keyword::VALUES))
     }
 
-    /// COPY (query) | table [(columns)] TO 'file' [[WITH] (options)], or COPY table FROM 'file'.
+    /// `COPY (query) | table [(columns)] TO 'file' [[WITH] (options)]`, or `COPY table FROM 'file'`.
     fn copy(&mut self) -> Result<Command> {
         self.parser.next_token();
         if self.parser.peek_token_ref().token == Token::LParen {
@@ -444,7 +444,7 @@ impl StatementParser<'_> {
         Ok(Command::Show { name: name.value })
     }
 
-    /// SET [SESSION | LOCAL | GLOBAL] name = | TO value, and SET TIME ZONE value.
+    /// `SET [SESSION | LOCAL | GLOBAL] name = | TO value`, and `SET TIME ZONE value`.
     fn set(&mut self) -> Result<Command> {
         self.parser.next_token();
         let _ = self.word("session") || self.word("local") || self.word("global");
@@ -477,7 +477,7 @@ impl StatementParser<'_> {
         Ok(name)
     }
 
-    /// PREPARE name [(types)] AS statement; parameter types follow from their use.
+    /// `PREPARE name [(types)] AS statement`; parameter types follow from their use.
     fn prepare(&mut self) -> Result<Command> {
         self.parser.next_token();
         let name = self.identifier()?;

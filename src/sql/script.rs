@@ -99,11 +99,16 @@ pub(crate) fn tokenize(text: &str) -> Result<Vec<TokenWithSpan>> {
     })
 }
 
-/// Foreign messages begin in upper case; ours do not.
+/// Foreign messages begin in upper case; ours do not. Words all in capitals stay as they are.
 pub(crate) fn decapitalise(message: &str) -> String {
     let mut chars = message.chars();
-    let lower = chars.next().map(|c| c.to_lowercase().to_string()).unwrap_or_default();
-    lower + chars.as_str()
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), Some(second)) if second.is_uppercase() => {
+            format!("{first}{}", chars.as_str())
+        }
+        (Some(first), _) => first.to_lowercase().chain(chars).collect(),
+        (None, _) => String::new(),
+    }
 }
 
 fn substitute(

@@ -11,7 +11,7 @@ use arrow::array::{
     MapArray, StringViewBuilder, StructArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType};
+use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, IntervalMonthDayNanoType};
 use uuid::Uuid;
 
 use super::types::{file_field, table_field};
@@ -66,15 +66,16 @@ fn nested(
     match (target, &column.column_type) {
         (DataType::Struct(fields), ColumnType::Struct(columns)) => {
             let array = array.as_struct();
-            let children = array.columns().iter().zip(columns);
-            let children =
-                children.map(|(a, c)| convert(a, c, direction)).collect::<Result<_>>()?;
+            let children = array.columns().iter().zip(columns).zip(fields);
+            let children = children
+                .map(|((array, column), field)| child(array, column, field, direction))
+                .collect::<Result<_>>()?;
             let array = StructArray::try_new(fields.clone(), children, array.nulls().cloned());
             Ok(Arc::new(array.map_err(|e| internal(&e))?))
         }
         (DataType::List(field), ColumnType::List(element)) => {
             let array: &ListArray = array.as_list();
-            let values = convert(array.values(), element, direction)?;
+            let values = child(array.values(), element, field, direction)?;
             let (offsets, nulls) = (array.offsets().clone(), array.nulls().cloned());
             let array = ListArray::try_new(Arc::clone(field), offsets, values, nulls);
             Ok(Arc::new(array.map_err(|e| internal(&e))?))
@@ -85,8 +86,8 @@ fn nested(
                 return Err(Error::internal("a map without entries"));
             };
             let children = vec![
-                convert(array.keys(), key, direction)?,
-                convert(array.values(), value, direction)?,
+                child(array.keys(), key, &fields[0], direction)?,
+                child(array.values(), value, &fields[1], direction)?,
             ];
             let entries =
                 StructArray::try_new(fields.clone(), children, None).map_err(|e| internal(&e))?;
@@ -98,7 +99,22 @@ fn nested(
     }
 }
 
+/// A child in the other form, and in the type that nested values have there.
+fn child(
+    array: &ArrayRef,
+    column: &Column,
+    field: &Field,
+    direction: Direction,
+) -> Result<ArrayRef> {
+    let array = convert(array, column, direction)?;
+    match array.data_type() == field.data_type() {
+        true => Ok(array),
+        false => cast(&array, field.data_type()).map_err(|e| internal(&e)),
+    }
+}
+
 fn uuid_bytes(array: &ArrayRef, column: &str) -> Result<ArrayRef> {
+    let array = cast(array, &DataType::Utf8View).map_err(|e| internal(&e))?;
     let array = array.as_string_view();
     let mut builder = FixedSizeBinaryBuilder::with_capacity(array.len(), 16);
     for text in array {

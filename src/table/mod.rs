@@ -182,7 +182,7 @@ impl LakeTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let merged = files.iter().filter_map(|file| file.statistics.as_deref());
         let statistics = Statistics::try_merge_iter(merged, &self.schema)?;
-        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        let groups = file_groups(files, state);
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
         let readers = CachedParquetFileReaderFactory::new(Arc::clone(&located.store), cache);
         let source = ParquetSource::new(Arc::clone(&self.schema))
@@ -200,6 +200,15 @@ impl LakeTable {
             .build();
         Ok(DataSourceExec::from_data_source(config))
     }
+}
+
+/// The files in as many groups as there are partitions. Small tables stay in one group, read in the
+/// order they were filled: starting more readers costs more than it gains.
+fn file_groups(files: Vec<PartitionedFile>, state: &dyn Session) -> Vec<FileGroup> {
+    let bytes: u64 = files.iter().map(|file| file.object_meta.size).sum();
+    let is_small = bytes < state.config_options().optimizer.repartition_file_min_size as u64;
+    let n_groups = if is_small { 1 } else { state.config().target_partitions() };
+    FileGroup::new(files).split_files(n_groups)
 }
 
 fn partitioned_file(file: &DataFile, located: &Located, statistics: Statistics) -> PartitionedFile {

@@ -19,6 +19,7 @@ use datafusion::logical_expr::planner::TypePlanner;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::catalog::model::{Column, ColumnType};
+use crate::catalog::type_name;
 use crate::error::{Error, Result};
 use crate::sql::types::child;
 
@@ -46,7 +47,7 @@ pub(crate) fn table_field(column: &Column) -> Result<Field> {
         ColumnType::TimestampS => DataType::Timestamp(TimeUnit::Second, None),
         ColumnType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
         ColumnType::Uuid => DataType::Utf8View,
-        _ => arrow_type(column, table_field)?,
+        _ => arrow_type(column, |child| Ok(plain(table_field(child)?)))?,
     };
     let field = Field::new(&column.name, data_type, column.nullable);
     Ok(match column.column_type {
@@ -62,7 +63,7 @@ pub(crate) fn file_field(column: &Column) -> Result<Field> {
         ColumnType::TimestampS => DataType::Timestamp(TimeUnit::Microsecond, None),
         ColumnType::Interval => DataType::Utf8View,
         ColumnType::Uuid => DataType::FixedSizeBinary(16),
-        _ => arrow_type(column, file_field)?,
+        _ => arrow_type(column, |child| Ok(plain(file_field(child)?)))?,
     };
     let mut metadata = HashMap::from([(PARQUET_FIELD_ID_META_KEY.into(), column.id.to_string())]);
     match column.column_type {
@@ -72,6 +73,16 @@ pub(crate) fn file_field(column: &Column) -> Result<Field> {
     };
     // Every column is optional in the file: NOT NULL is the writer's check, and may be dropped.
     Ok(Field::new(&column.name, data_type, true).with_metadata(metadata))
+}
+
+/// Text and binary inside of nested values are not views: the engine's functions on lists and maps
+/// compare them with plain text.
+fn plain(field: Field) -> Field {
+    match field.data_type() {
+        DataType::Utf8View => field.with_data_type(DataType::Utf8),
+        DataType::BinaryView => field.with_data_type(DataType::Binary),
+        _ => field,
+    }
 }
 
 /// What both forms have in common; `of` gives the children.
@@ -219,7 +230,7 @@ fn decimal(precision: u8, scale: i8) -> ColumnType {
     ColumnType::Decimal { precision: precision.clamp(scale.max(1), 38), scale }
 }
 
-/// A column type's name in DuckLake's `column_type`; nested types are their bare word.
+/// A field's type as people write it in SQL.
 pub fn display_type(field: &Field) -> String {
     match column_from_field(field) {
         Ok(column) if *field.data_type() != DataType::Null => {
@@ -237,30 +248,9 @@ pub(crate) fn display_column_type(column_type: &ColumnType) -> String {
         format!("{name} {}", display_column_type(&column.column_type))
     };
     match column_type {
-        C::Boolean => "boolean".into(),
-        C::Int8 => "int8".into(),
-        C::Int16 => "int16".into(),
-        C::Int32 => "int32".into(),
-        C::Int64 => "int64".into(),
-        C::UInt8 => "uint8".into(),
-        C::UInt16 => "uint16".into(),
-        C::UInt32 => "uint32".into(),
-        C::UInt64 => "uint64".into(),
         C::Float32 => "float".into(),
         C::Float64 => "double".into(),
-        C::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
-        C::Date => "date".into(),
-        C::Time => "time".into(),
-        C::TimestampS => "timestamp_s".into(),
-        C::TimestampMs => "timestamp_ms".into(),
-        C::Timestamp => "timestamp".into(),
-        C::TimestampNs => "timestamp_ns".into(),
         C::TimestampTz => "timestamp with time zone".into(),
-        C::Interval => "interval".into(),
-        C::Varchar => "varchar".into(),
-        C::Json => "json".into(),
-        C::Blob => "blob".into(),
-        C::Uuid => "uuid".into(),
         C::Struct(fields) => {
             format!("struct({})", fields.iter().map(quoted).collect::<Vec<_>>().join(", "))
         }
@@ -270,6 +260,6 @@ pub(crate) fn display_column_type(column_type: &ColumnType) -> String {
             display_column_type(&key.column_type),
             display_column_type(&value.column_type)
         ),
-        C::Other(name) => name.clone(),
+        other => type_name(other),
     }
 }

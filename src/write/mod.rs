@@ -9,7 +9,7 @@
 //!
 //! Files are named, written and synced before the catalog learns of them; [`Staged`] deletes them
 //! again unless the commit that names them succeeds. Memory holds one row group per writer.
-//! What makes a commit is the session's; [`file`] is one file, [`stats`] its statistics.
+//! What makes a commit is the session's; [`mod@file`] is one file, [`stats`] its statistics.
 
 mod conform;
 mod file;

@@ -37,12 +37,14 @@ impl Staged {
         Ok(())
     }
 
-    /// Deletes the files, and says if one could not be.
-    pub(crate) async fn discard(&self) -> Result<()> {
+    /// Deletes the files. One that cannot be deleted is left to maintenance: no commit names it, and
+    /// the caller has an error of its own to tell.
+    pub(crate) async fn discard(&self) {
         for path in self.take() {
-            self.storage.delete(&path).await?;
+            if let Err(error) = self.storage.delete(&path).await {
+                tracing::warn!(%path, %error, "an unreferenced file could not be deleted");
+            }
         }
-        Ok(())
     }
 
     fn take(&self) -> Vec<String> {
@@ -58,9 +60,12 @@ impl Drop for Staged {
             match storage::remote(&path) {
                 Ok(Some(_)) => remote.push(path),
                 _ => {
-                    if let Ok(local) = storage::absolute(&path) {
-                        // Already gone, or never begun: then there is nothing to delete.
-                        let _ = std::fs::remove_file(local);
+                    // The file, or what an unfinished upload has of it. One that is already gone,
+                    // or was never begun, is as it should be.
+                    for name in [format!("{path}#1"), path] {
+                        if let Ok(local) = storage::absolute(&name) {
+                            let _ = std::fs::remove_file(local);
+                        }
                     }
                 }
             }

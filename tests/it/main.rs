@@ -1,0 +1,10 @@
+//! Integration tests: the real program, real servers, another engine, and faults.
+//!
+//! One binary, so that servers start once and linking happens once. `support` runs the program
+//! and provisions what it is tested against; each other module is one subject.
+
+// Tests may print, panic and read the environment.
+#![allow(clippy::disallowed_methods, clippy::print_stderr, clippy::unwrap_used)]
+
+mod cli;
+mod support;
