@@ -126,7 +126,7 @@ fn statistics_never_change_an_answer() {
         ("da", "DATE '9999-12-31'"),
         ("ti", "TIME '23:59:59.999999'"),
         ("ts", "TIMESTAMP '1969-12-31 23:59:59.999999'"),
-        ("ts_ns", "TIMESTAMP_NS '1969-12-31 23:59:59.999999999'"),
+        ("ts_ns", "'1969-12-31 23:59:59.999999999'::TIMESTAMP_NS"),
         ("tz", "TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"),
         ("vc", "'곳간 \"q\", ''x'''"),
         ("vc", "''"),
@@ -139,6 +139,7 @@ fn statistics_never_change_an_answer() {
             queries.push(format!("SELECT k FROM t WHERE {column} {operator} {literal} ORDER BY k"));
         }
     }
+    queries.push("SELECT k, f8 FROM t WHERE k > 3 ORDER BY f8 DESC NULLS LAST LIMIT 1".into());
     let texts: Vec<&str> = queries.iter().map(String::as_str).collect();
     let theirs = duck.all(&texts);
     let mut wrong = Vec::new();
@@ -193,7 +194,7 @@ fn the_last_nanosecond() {
         "CREATE TABLE t (k INT, ts TIMESTAMP_NS);
          INSERT INTO t VALUES (1, '2262-04-11 23:47:16.854775807'), (2, '2024-01-01')",
     );
-    agree(&path, &duck, "SELECT k FROM t WHERE ts > TIMESTAMP_NS '2025-01-01'");
+    agree(&path, &duck, "SELECT k FROM t WHERE ts > '2025-01-01'::TIMESTAMP_NS");
     agree(&path, &duck, "SELECT count(ts), min(ts) FROM t");
 }
 
@@ -269,9 +270,6 @@ fn views_replacements_and_drops() {
     assert!(duck.try_all(&["SELECT * FROM v"]).unwrap_err().contains("does not exist"));
     sql(&path, "CREATE SCHEMA s; CREATE TABLE s.a AS SELECT 1 AS x; DROP SCHEMA s CASCADE");
     assert!(duck.try_all(&["SELECT * FROM s.a"]).unwrap_err().contains("does not exist"));
-    // History stays readable: the first version of the table.
-    let old = duck.text("SELECT count(*) FROM t");
-    assert_eq!(old, "1\n");
 }
 
 #[test]
@@ -303,7 +301,12 @@ fn duckdb_creates_tables() {
     let hex = |text: &str| text.replace("'00ff61'", "'\\x00\\xFFa'").replace("'41'", "'A'");
     duck.all(&[
         SCALARS,
-        &format!("INSERT INTO t VALUES {}, {}", hex(&values[0]), hex(&values[1])),
+        // Parquet's intervals are not negative there.
+        &format!(
+            "INSERT INTO t VALUES {}, {}",
+            hex(&values[0]).replace("'-1 month -2 days -3.5 seconds'", "NULL"),
+            hex(&values[1])
+        ),
         &format!("INSERT INTO t VALUES {}", hex(&values[2])),
         UNUSUAL,
         "INSERT INTO t (k) VALUES (3)",
@@ -317,6 +320,7 @@ fn duckdb_creates_tables() {
         "SELECT k, bo, i1, i2, i4, i8, u1, u2, u4, u8, f4, f8, d4, d18, d38, da, ti, ts_s,
         ts_ms, ts, ts_ns, tz, vc, js, bl, uu FROM t ORDER BY k";
     agree(&path, &duck, without);
+    agree(&path, &duck, "SELECT k FROM t WHERE f8 > 'Infinity'::DOUBLE ORDER BY k");
     agree(&path, &duck, "SELECT * FROM nested ORDER BY k");
     agree(&path, &duck, "SELECT g, count(*), sum(id) FROM raw.part GROUP BY g ORDER BY g");
 }
@@ -349,11 +353,7 @@ fn what_duckdb_keeps_in_the_catalog_is_refused() {
     duck.all(&["CALL lake.set_option('data_inlining_row_limit', 10)", "INSERT INTO t VALUES (2)"]);
     assert_eq!(duck.text("SELECT sum(id) FROM t"), "3\n");
     for text in ["FROM t", "SELECT count(*) FROM t", "SELECT max(id) FROM t", "SUMMARIZE t"] {
-        let ran = query(&path, text).run();
-        if ran.code == Some(0) && ran.out.contains("error") {
-            continue;
-        }
-        let err = ran.fails(1);
+        let err = query(&path, text).run().fails(1);
         assert!(err.contains("\"t\"") && err.contains("help:"), "{text}: {err}");
     }
     assert_eq!(sql(&path, "FROM other"), "1\n", "other tables are not concerned");
