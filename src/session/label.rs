@@ -78,12 +78,20 @@ fn label_select(select: &mut Select) {
             number += 1;
             unique = format!("{name}_{number}");
         }
-        if let SelectItem::UnnamedExpr(expr) = item
-            && (!is_named || number > 0)
-        {
-            let alias = Ident::with_quote('"', unique.clone());
-            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        if !is_named || number > 0 {
+            relabel(item, &unique);
         }
         taken.push(unique);
+    }
+}
+
+fn relabel(item: &mut SelectItem, name: &str) {
+    let new = Ident::with_quote('"', name);
+    match item {
+        SelectItem::UnnamedExpr(expr) => {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: new };
+        }
+        SelectItem::ExprWithAlias { alias, .. } => *alias = new,
+        _ => {}
     }
 }

@@ -14,7 +14,7 @@ use sqlparser::ast::{
 use sqlparser::dialect::{Dialect, GenericDialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use super::name::{self, RelationRef, quote};
 use super::{
@@ -145,8 +145,9 @@ impl Dialect for WarehouseDialect {
 pub(crate) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Command> {
     let end = tokens.iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_)));
     let end = end.and_then(|token| name::span(token.span)).map(|span| span.end);
+    let tokens = types::cast_literals(types::bracket_structs(plain_top(tokens)));
     let parser = Parser::new(&DIALECT)
-        .with_tokens_with_locations(types::bracket_structs(tokens))
+        .with_tokens_with_locations(tokens)
         .with_recursion_limit(RECURSION_LIMIT);
     let mut statement = StatementParser { parser, end };
     let command = statement.command()?;
@@ -154,6 +155,18 @@ pub(crate) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Command> {
         TokenWithSpan { token: Token::EOF, .. } => Ok(command),
         token => Err(statement.unexpected("end of statement", &token)),
     }
+}
+
+/// `top` is a name: sqlparser would read `SELECT top` as the clause TOP of other dialects.
+fn plain_top(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    for token in &mut tokens {
+        if let Token::Word(word) = &mut token.token
+            && word.keyword == Keyword::TOP
+        {
+            word.keyword = Keyword::NoKeyword;
+        }
+    }
+    tokens
 }
 
 struct StatementParser<'a> {
@@ -543,11 +556,10 @@ fn ast_mandatory() -> sqlparser::parser::IsOptional {
 
 /// SQL of our own making, each of whose places is `span`.
 pub(crate) fn subquery(sql: &str, span: Option<Span>) -> Result<Box<Query>> {
-    let parsed = Parser::new(&DIALECT)
-        .try_with_sql(sql)
-        .and_then(|mut parser| parser.parse_query())
-        .map_err(|error| Error::new(ErrorKind::Syntax, error.to_string()).or_span(span))?;
-    Ok(parsed)
+    let wrong = |error: ParserError| Error::new(ErrorKind::Syntax, error.to_string()).or_span(span);
+    let tokens = Tokenizer::new(&DIALECT, sql).tokenize_with_location();
+    let tokens = plain_top(tokens.map_err(|error| wrong(error.into()))?);
+    Parser::new(&DIALECT).with_tokens_with_locations(tokens).parse_query().map_err(wrong)
 }
 
 /// A reference as SQL text.

@@ -17,9 +17,6 @@ use uuid::Uuid;
 
 use crate::catalog::model::{Column, ColumnId, ColumnStats, ColumnType};
 
-/// Nanoseconds of an infinite time.
-const MAX_NS: u64 = i64::MAX as u64;
-
 /// Statistics of every leaf column; `nan` says for each top-level column whether it holds a NaN.
 pub(crate) fn collect(
     metadata: &ParquetMetaData,
@@ -108,6 +105,13 @@ impl Bound {
 
     fn text(&self, column_type: &ColumnType) -> Option<String> {
         use ColumnType as C;
+        // DuckDB takes the ends of the range for infinity and does not read them as times.
+        let is_end = matches!(self, Self::Int(value) if value.unsigned_abs() >= i64::MAX as u128);
+        let is_time =
+            matches!(column_type, C::TimestampMs | C::TimestampNs | C::Timestamp | C::TimestampTz);
+        if is_end && is_time {
+            return None;
+        }
         match (self, column_type) {
             (Self::Int(value), C::Decimal { precision, scale }) => {
                 let array = Decimal128Array::from_iter_values([*value]);
@@ -122,9 +126,7 @@ impl Bound {
                 temporal::<TimestampMillisecondType>(i64::try_from(*value).ok()?)
             }
             (Self::Int(value), C::TimestampNs) => {
-                // The outermost values are infinities elsewhere, and no time that can be read.
-                let value = i64::try_from(*value).ok().filter(|v| v.unsigned_abs() < MAX_NS)?;
-                temporal::<TimestampNanosecondType>(value)
+                temporal::<TimestampNanosecondType>(i64::try_from(*value).ok()?)
             }
             (Self::Int(value), C::Timestamp | C::TimestampS) => {
                 temporal::<TimestampMicrosecondType>(i64::try_from(*value).ok()?)

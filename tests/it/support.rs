@@ -246,11 +246,14 @@ pub(crate) fn http(port: u16, method: &str, path: &str) -> std::io::Result<Strin
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Waits until `ready`, and fails with `what` after a minute.
+/// Waits until `ready`, and fails with `what` after three minutes.
 pub(crate) fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     let start = Instant::now();
     while !ready() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what} did not happen in a minute");
+        assert!(
+            start.elapsed() < Duration::from_secs(180),
+            "{what} did not happen in three minutes"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
