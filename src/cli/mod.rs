@@ -77,6 +77,18 @@ pub(crate) type Flow<T = ()> = std::result::Result<T, Stop>;
 
 /// The program: the process's arguments in, its exit code out.
 pub fn main() -> ExitCode {
+    // Long expressions are deep trees; a roomy stack costs only the pages it uses.
+    let work = std::thread::Builder::new().stack_size(STACK).spawn(run_process);
+    match work.map(std::thread::JoinHandle::join) {
+        Ok(Ok(code)) => code,
+        _ => ExitCode::from(FAILURE),
+    }
+}
+
+/// Bytes of stack for planning.
+const STACK: usize = 256 << 20;
+
+fn run_process() -> ExitCode {
     let settings = match Settings::from_process() {
         Ok(settings) => settings,
         Err(usage) => return usage.print(),

@@ -8,6 +8,7 @@
 //! This layer knows the grammar and nothing else: no catalog, no planning, no I/O. A query inside
 //! a command stays sqlparser's [`Query`], which DataFusion plans.
 
+mod limits;
 pub mod name;
 mod parser;
 pub mod script;

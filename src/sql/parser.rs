@@ -16,6 +16,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
+use super::limits;
 use super::name::{self, RelationRef, quote};
 use super::{
     Command, Copy, CopyOption, CreateTable, CreateView, Explain, Insert, QueryOrTable, script,
@@ -145,6 +146,7 @@ impl Dialect for WarehouseDialect {
 pub(crate) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Command> {
     let end = tokens.iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_)));
     let end = end.and_then(|token| name::span(token.span)).map(|span| span.end);
+    limits::check_chains(&tokens)?;
     let tokens = types::cast_literals(types::bracket_structs(plain_top(tokens)));
     let parser = Parser::new(&DIALECT)
         .with_tokens_with_locations(tokens)

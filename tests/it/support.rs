@@ -89,10 +89,6 @@ impl Gotgan {
         self
     }
 
-    pub(crate) fn envs(self, variables: &[(&str, String)]) -> Self {
-        variables.iter().fold(self, |run, (name, value)| run.env(name, value))
-    }
-
     pub(crate) fn dir(mut self, path: &Path) -> Self {
         self.command.current_dir(path);
         self
