@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Where the benchmarks keep their data: `<target>/bench`.
-pub fn directory() -> Result<PathBuf> {
+pub(crate) fn directory() -> Result<PathBuf> {
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let directory = scratch.parent().unwrap_or(scratch).join("bench");
     std::fs::create_dir_all(&directory)?;
@@ -17,13 +17,13 @@ pub fn directory() -> Result<PathBuf> {
 }
 
 /// The real binary.
-pub fn gotgan() -> Command {
+pub(crate) fn gotgan() -> Command {
     Command::new(env!("CARGO_BIN_EXE_gotgan"))
 }
 
 /// Runs a process to its end and looks at its memory every `poll`. The seconds it took and its
 /// peak resident memory in MiB, which is 0 where `/proc` does not tell.
-pub fn watched(command: &mut Command, poll: Duration) -> Result<(f64, f64)> {
+pub(crate) fn watched(command: &mut Command, poll: Duration) -> Result<(f64, f64)> {
     let start = Instant::now();
     let mut child = quiet(command).spawn()?;
     let mut peak_mib: f64 = 0.0;
@@ -41,7 +41,7 @@ pub fn watched(command: &mut Command, poll: Duration) -> Result<(f64, f64)> {
 }
 
 /// Runs a process to its end; the seconds it took.
-pub fn timed(command: &mut Command) -> Result<f64> {
+pub(crate) fn timed(command: &mut Command) -> Result<f64> {
     let start = Instant::now();
     let mut child = quiet(command).spawn()?;
     let status = child.wait()?;
@@ -62,7 +62,7 @@ fn failed(command: &Command, stderr: Option<impl Read>) -> Box<dyn Error> {
 }
 
 /// The peak resident memory, in MiB, of a process by its id, or of `self`.
-pub fn peak_memory(process: &str) -> f64 {
+pub(crate) fn peak_memory(process: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<f64>().ok());
@@ -70,7 +70,7 @@ pub fn peak_memory(process: &str) -> f64 {
 }
 
 /// The Python of a virtual environment of the benchmarks' own, with `packages` in it.
-pub fn python(packages: &[&str]) -> Result<PathBuf> {
+pub(crate) fn python(packages: &[&str]) -> Result<PathBuf> {
     let venv = directory()?.join("venv");
     let python = venv.join("bin/python");
     if !python.exists() {
@@ -89,18 +89,15 @@ pub fn python(packages: &[&str]) -> Result<PathBuf> {
 
 fn is_installed(python: &Path, package: &str) -> bool {
     let (name, version) = package.split_once("==").unwrap_or((package, ""));
-    let script = format!(
-        "from importlib.metadata import version as v; raise SystemExit(v('{name}') != ('{version}' or v('{name}')))"
-    );
-    Command::new(python)
-        .args(["-c", &script])
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success())
+    let script = format!("import importlib.metadata as m; print(m.version('{name}'), end='')");
+    let output = Command::new(python).args(["-c", &script]).output();
+    output.is_ok_and(|output| {
+        output.status.success() && (version.is_empty() || output.stdout == version.as_bytes())
+    })
 }
 
 /// Prints rows under a header, the first column to the left and the others to the right.
-pub fn print_table(header: &[String], rows: &[Vec<String>]) {
+pub(crate) fn print_table(header: &[String], rows: &[Vec<String>]) {
     let lines = || std::iter::once(header).chain(rows.iter().map(Vec::as_slice));
     let width = |column: usize| {
         lines().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()

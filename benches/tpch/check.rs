@@ -24,7 +24,7 @@ struct Cell {
 }
 
 /// What is different, if anything is.
-pub fn difference(ours: &[RecordBatch], theirs: &[Vec<Value>]) -> Option<String> {
+pub(crate) fn difference(ours: &[RecordBatch], theirs: &[Vec<Value>]) -> Option<String> {
     let mut ours = match rows(ours) {
         Ok(ours) => ours,
         Err(error) => return Some(error.to_string()),

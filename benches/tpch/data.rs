@@ -13,14 +13,14 @@ use tpchgen_arrow::{self as arrays, RecordBatchIterator};
 use crate::support::Result;
 
 /// The tables, the large ones first.
-pub const TABLES: [&str; 8] =
+pub(crate) const TABLES: [&str; 8] =
     ["lineitem", "orders", "partsupp", "part", "customer", "supplier", "nation", "region"];
 
 /// DuckDB's size of a row group, which no engine here minds.
 const ROW_GROUP: usize = 122_880;
 
 /// Writes the files that are not there yet, each table in a thread of its own.
-pub fn generate(directory: &Path, scale: f64) -> Result<()> {
+pub(crate) fn generate(directory: &Path, scale: f64) -> Result<()> {
     std::fs::create_dir_all(directory)?;
     std::thread::scope(|scope| {
         let missing = TABLES.iter().filter(|table| !directory.join(file(table)).exists());
@@ -38,7 +38,7 @@ pub fn generate(directory: &Path, scale: f64) -> Result<()> {
 }
 
 /// The name of a table's file.
-pub fn file(table: &str) -> String {
+pub(crate) fn file(table: &str) -> String {
     format!("{table}.parquet")
 }
 
@@ -52,7 +52,7 @@ fn write(directory: &Path, table: &str, scale: f64) -> Result<()> {
     let options =
         ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let partial = directory.join(format!("{table}.partial"));
-    let schema = batches.schema().clone();
+    let schema = std::sync::Arc::clone(batches.schema());
     let mut writer = ArrowWriter::try_new_with_options(File::create(&partial)?, schema, options)?;
     for batch in batches {
         writer.write(&batch)?;

@@ -14,14 +14,14 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers.py");
 
 /// An engine that answers the same queries over the same files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Engine {
+pub(crate) enum Engine {
     Duckdb,
     Polars,
     Datafusion,
 }
 
 impl Engine {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Duckdb => "duckdb",
             Self::Polars => "polars",
@@ -38,15 +38,20 @@ impl Engine {
 }
 
 /// What it takes to start a peer.
-pub struct Place {
-    pub python: PathBuf,
-    pub files: PathBuf,
-    pub threads: usize,
-    pub timeout: Duration,
+pub(crate) struct Place {
+    pub(crate) python: PathBuf,
+    pub(crate) files: PathBuf,
+    pub(crate) threads: usize,
+    pub(crate) timeout: Duration,
 }
 
 impl Place {
-    pub fn new(engines: &[Engine], files: &Path, threads: usize, timeout: u64) -> Result<Self> {
+    pub(crate) fn new(
+        engines: &[Engine],
+        files: &Path,
+        threads: usize,
+        timeout: u64,
+    ) -> Result<Self> {
         let mut packages: Vec<&str> = engines.iter().map(|engine| engine.package()).collect();
         packages.push("pyarrow");
         let python = support::python(&packages)?;
@@ -55,17 +60,17 @@ impl Place {
 }
 
 /// A peer's answer.
-pub struct Answer {
-    pub seconds: f64,
+pub(crate) struct Answer {
+    pub(crate) seconds: f64,
     /// The rows, where they were asked for.
-    pub rows: Vec<Vec<Value>>,
+    pub(crate) rows: Vec<Vec<Value>>,
 }
 
 /// An engine in a process, which is started when it is asked and again after it died.
-pub struct Peer<'a> {
-    pub engine: Engine,
+pub(crate) struct Peer<'a> {
+    pub(crate) engine: Engine,
     /// Whether its times are shown; if not it only serves to check answers.
-    pub timed: bool,
+    pub(crate) timed: bool,
     place: &'a Place,
     process: Option<Process>,
 }
@@ -76,12 +81,12 @@ struct Process {
 }
 
 impl<'a> Peer<'a> {
-    pub fn new(engine: Engine, timed: bool, place: &'a Place) -> Self {
+    pub(crate) fn new(engine: Engine, timed: bool, place: &'a Place) -> Self {
         Self { engine, timed, place, process: None }
     }
 
     /// Runs a query; an error is the engine's own, its death, or its taking too long.
-    pub fn ask(&mut self, sql: &str, values: bool) -> Result<Answer> {
+    pub(crate) fn ask(&mut self, sql: &str, values: bool) -> Result<Answer> {
         let timeout = self.place.timeout;
         let process = match self.process.take() {
             Some(process) => process,

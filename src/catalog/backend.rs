@@ -25,8 +25,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bind parameters of one statement at most; SQLite's own limit is 32,766.
-const MAX_PARAMETERS: usize = 30_000;
+/// Bind parameters of one statement at most. SQLite looks up `$N` among all names of a statement, so
+/// larger ones take longer for each row; its own limit is 32,766.
+const MAX_PARAMETERS: usize = 1_000;
 
 /// A connected database.
 #[derive(Debug, Clone)]

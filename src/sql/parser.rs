@@ -146,8 +146,9 @@ pub(crate) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Command> {
     tokens::refuse_time_travel(&tokens)?;
     let end = tokens.iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_)));
     let end = end.and_then(|token| name::span(token.span)).map(|span| span.end);
+    let tokens = types::cast_literals(types::bracket_structs(tokens::plain_top(tokens)));
     let parser = Parser::new(&DIALECT)
-        .with_tokens_with_locations(types::bracket_structs(tokens::plain_top(tokens)))
+        .with_tokens_with_locations(tokens)
         .with_recursion_limit(RECURSION_LIMIT);
     let mut statement = StatementParser { parser, end };
     let command = statement.command()?;

@@ -194,6 +194,30 @@ pub(crate) fn bracket_structs(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSp
     tokens
 }
 
+/// Turns `TIMESTAMP_NS '…'` into a cast: sqlparser knows typed literals of its own types only.
+pub(crate) fn cast_literals(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let is_literal = matches!(token.token, Token::SingleQuotedString(_));
+        let last = out.iter().rposition(|t| !matches!(t.token, Token::Whitespace(_)));
+        let named = last.filter(|&i| match &out[i].token {
+            Token::Word(word) => word.quote_style.is_none() && custom(&word.value).is_some(),
+            _ => false,
+        });
+        match named.filter(|_| is_literal) {
+            Some(at) => {
+                let name = out.split_off(at).remove(0);
+                let place = |token| TokenWithSpan { token, span: name.span };
+                let word = |text| Token::make_word(text, None);
+                out.extend([place(word("CAST")), place(Token::LParen), token]);
+                out.extend([place(word("AS")), place(name.token.clone()), place(Token::RParen)]);
+            }
+            None => out.push(token),
+        }
+    }
+    out
+}
+
 /// Whether a word after a name can only be a type.
 fn is_type_word(word: &Word) -> bool {
     word.quote_style.is_none()

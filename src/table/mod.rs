@@ -182,11 +182,17 @@ impl LakeTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let merged = files.iter().filter_map(|file| file.statistics.as_deref());
         let statistics = Statistics::try_merge_iter(merged, &self.schema)?;
+        let mut options = state.table_options().parquet.clone();
+        if files.iter().any(|file| stats::may_hold_nan(file, &self.schema, projection)) {
+            // Bounds in Parquet leave NaN out, and it is above every number to the engine.
+            options.global.pruning = false;
+            options.global.enable_page_index = false;
+        }
         let groups = file_groups(files, state);
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
         let readers = CachedParquetFileReaderFactory::new(Arc::clone(&located.store), cache);
         let source = ParquetSource::new(Arc::clone(&self.schema))
-            .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(readers));
         let adapter: Arc<dyn PhysicalExprAdapterFactory> =
             Arc::new(adapter::FieldIdAdapterFactory::new(&self.table.columns));

@@ -7,6 +7,7 @@
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
 
 use crate::catalog::model::{Column, ColumnStats, DataFile};
 
@@ -75,6 +76,24 @@ fn column_bounds(stats: &ColumnStats, data_type: &DataType) -> ColumnStatistics 
         byte_size: Precision::Inexact(stats.column_size_bytes as usize),
         ..ColumnStatistics::new_unknown()
     }
+}
+
+/// Whether a projected column of `file` may hold a NaN: by [`column_bounds`] it has no maximum then.
+/// The columns of filters are projected, for the filters run again on what is read.
+pub(crate) fn may_hold_nan(
+    file: &PartitionedFile,
+    schema: &Schema,
+    projection: Option<&Vec<usize>>,
+) -> bool {
+    let Some(statistics) = &file.statistics else { return true };
+    let mut columns = statistics.column_statistics.iter().zip(schema.fields()).enumerate();
+    columns.any(|(index, (column, field))| {
+        let only_nulls = column.null_count == statistics.num_rows;
+        projection.is_none_or(|p| p.contains(&index))
+            && field.data_type().is_floating()
+            && column.max_value == Precision::Absent
+            && !only_nulls
+    })
 }
 
 /// A bound in the catalog's text form as a value of the column's table form.

@@ -4,7 +4,19 @@
 //! and provisions what it is tested against; each other module is one subject.
 
 // Tests may print, panic and read the environment.
-#![allow(clippy::disallowed_methods, clippy::print_stderr, clippy::unwrap_used)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
 
 mod cli;
+mod concurrency;
+mod duckdb;
+mod etl;
+mod faults;
+mod interop;
+mod s3;
 mod support;
+mod tidy;

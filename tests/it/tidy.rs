@@ -1,0 +1,82 @@
+//! The house rules that a compiler does not know.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::files;
+
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
+        (name, fs::read_to_string(path).unwrap())
+    };
+    files(&root).into_iter().filter(rust).map(read).collect()
+}
+
+/// The text without its comments.
+fn code(text: &str) -> String {
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    text.lines().filter(is_code).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_file_says_what_it_owns() {
+    for (name, text) in sources() {
+        assert!(text.starts_with("//! "), "{name} has no //! at its top");
+    }
+}
+
+#[test]
+fn files_can_be_read_in_one_sitting() {
+    for (name, text) in sources() {
+        assert!(text.lines().count() <= 700, "{name} has {} lines", text.lines().count());
+    }
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    // A layer, and those it must not know.
+    let rules: [(&str, &[&str]); 6] = [
+        ("catalog", &["cli", "session", "warehouse", "write", "table", "source", "sql", "storage"]),
+        ("sql", &["cli", "session", "warehouse", "write", "table", "source", "storage"]),
+        ("storage", &["cli", "session", "warehouse", "write", "table", "source", "sql", "catalog"]),
+        ("table", &["cli", "session", "warehouse", "write", "source"]),
+        ("source", &["cli", "session", "warehouse", "write", "catalog"]),
+        ("diagnostic", &["cli", "session", "warehouse", "write", "table", "sql", "catalog"]),
+    ];
+    for (name, text) in sources() {
+        let text = code(&text);
+        for (layer, forbidden) in rules {
+            if name != format!("{layer}.rs") && !name.starts_with(&format!("{layer}/")) {
+                continue;
+            }
+            for other in forbidden {
+                let uses = format!("crate::{other}::");
+                assert!(!text.contains(&uses), "{name} uses {uses}");
+            }
+        }
+        if !name.starts_with("cli/") && name != "main.rs" {
+            assert!(!text.contains("crate::cli"), "{name} uses the command line");
+            assert!(!text.contains("env::var"), "{name} reads the environment");
+        }
+    }
+    let catalog = sources().into_iter().filter(|(name, _)| name.starts_with("catalog/"));
+    for (name, text) in catalog {
+        let text = code(&text);
+        for engine in ["datafusion::", "arrow::", "object_store::"] {
+            assert!(!text.contains(engine), "{name} uses {engine}");
+        }
+    }
+}
+
+#[test]
+fn one_version_of_the_engine_is_in_the_tree() {
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
+    let lock = fs::read_to_string(lock).unwrap();
+    for package in ["arrow-array", "parquet", "datafusion", "object_store", "sqlparser"] {
+        let name = format!("name = \"{package}\"\n");
+        assert_eq!(lock.matches(&name).count(), 1, "{package}");
+    }
+}
