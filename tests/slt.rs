@@ -3,7 +3,7 @@
 //! Each file gets a scratch directory of its own, with an empty warehouse `shop.wh` in it, so that
 //! trials run at the same time. `connection NAME` is one more session of the same warehouse. In
 //! statements `__DIR__` stands for the scratch directory, and in results and errors the scratch
-//! directory is shown as `__DIR__`.
+//! directory is shown as `__DIR__` and the ids in names of data files are left out.
 //!
 //! A query's columns have the types `T` text, `I` integer, `R` other numbers, `B` boolean, `D` date
 //! and time, `?` anything else; both their number and their types are checked. Values are shown
@@ -108,7 +108,7 @@ impl AsyncDB for Database {
         match output {
             Ok(DBOutput::Rows { types, mut rows }) => {
                 for value in rows.iter_mut().flatten() {
-                    *value = value.replace(&self.directory, "__DIR__");
+                    *value = masked(value, &self.directory);
                 }
                 Ok(DBOutput::Rows { types, rows })
             }
@@ -154,6 +154,21 @@ fn value(text: Option<&str>) -> String {
         Some("") => "(empty)".to_owned(),
         Some(text) => text.replace('\r', "\\r").replace('\n', "\\n"),
     }
+}
+
+/// `text` without what differs from run to run: the scratch directory, the ids in names of files.
+fn masked(text: &str, directory: &str) -> String {
+    const FILE: &str = "ducklake-";
+    const ID_LENGTH: usize = "01234567-89ab-cdef-0123-456789abcdef".len();
+    let text =
+        text.replace(directory, "__DIR__").replace(directory.trim_start_matches('/'), "__DIR__");
+    let mut parts = text.split(FILE);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str(FILE);
+        out.push_str(part.get(ID_LENGTH..).unwrap_or(part));
+    }
+    out
 }
 
 /// The physical plan of EXPLAIN, one row per line.

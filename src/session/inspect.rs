@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Fields};
 use arrow::record_batch::RecordBatch;
+use arrow::util::display::FormatOptions;
 use futures::TryStreamExt;
 
 use super::plan::no_such;
@@ -212,17 +214,16 @@ const N_FIGURES: usize = 9;
 fn figures(field: &Field) -> [String; N_FIGURES] {
     let column = format!("\"{}\"", field.name().replace('"', "\"\""));
     let null = || "CAST(NULL AS VARCHAR)".to_owned();
-    let text = |sql: String| format!("CAST({sql} AS VARCHAR)");
     let data_type = field.data_type();
     let is_ordered = !data_type.is_nested() && *data_type != DataType::Null;
-    let ordered = |sql: String| if is_ordered { text(sql) } else { null() };
-    let numeric = |sql: String| if data_type.is_numeric() { text(sql) } else { null() };
+    let ordered = |sql: String| if is_ordered { sql } else { null() };
+    let numeric = |sql: String| if data_type.is_numeric() { sql } else { null() };
     let as_double = format!("CAST({column} AS DOUBLE)");
     let is_approximable =
         data_type.is_integer() || data_type.is_temporal() || data_type.is_string();
     let unique = match (is_approximable, is_ordered) {
-        (true, _) => text(format!("approx_distinct({column})")),
-        (false, true) => text(format!("count(DISTINCT {column})")),
+        (true, _) => format!("approx_distinct({column})"),
+        (false, true) => format!("count(DISTINCT {column})"),
         (false, false) => null(),
     };
     [
@@ -234,14 +235,18 @@ fn figures(field: &Field) -> [String; N_FIGURES] {
         numeric(format!("approx_percentile_cont({as_double}, 0.25)")),
         numeric(format!("approx_percentile_cont({as_double}, 0.5)")),
         numeric(format!("approx_percentile_cont({as_double}, 0.75)")),
-        text(format!("count({column})")),
+        format!("count({column})"),
     ]
 }
 
 /// The one row of figures as one row per column.
 fn turned(batch: &RecordBatch, fields: &Fields) -> Result<Vec<Vec<Option<String>>>> {
+    let format = FormatOptions::default()
+        .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
+        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f%:::z"));
+    let options = CastOptions { safe: true, format_options: format };
     let cell = |index: usize| -> Result<Option<String>> {
-        let array = arrow::compute::cast(batch.column(index), &DataType::Utf8)?;
+        let array = cast_with_options(batch.column(index), &DataType::Utf8, &options)?;
         let array = arrow::array::AsArray::as_string::<i32>(&array);
         Ok((!arrow::array::Array::is_null(array, 0)).then(|| array.value(0).to_owned()))
     };

@@ -22,6 +22,7 @@ use crate::diagnostic::Span;
 use crate::error::{Error, Result};
 use crate::source::files::{self, Format};
 use crate::source::options::{self, ReadOptions};
+use crate::sql::EARLIER_VERSION;
 use crate::sql::name::{self, fold};
 use crate::storage::Storage;
 use crate::table::{READERS, Readers};
@@ -95,8 +96,7 @@ impl VisitorMut for Finder {
         };
         let span = name::span(name.span());
         if version.is_some() {
-            let error =
-                Error::unsupported("reading a table as of an earlier version is not supported");
+            let error = Error::unsupported(EARLIER_VERSION);
             return ControlFlow::Break(error.or_span(span));
         }
         let arguments = args.as_ref().map(|args| args.args.as_slice());

@@ -3,6 +3,7 @@
 //! A few settings have DuckDB's or PostgreSQL's short names; all of the engine's are reachable by
 //! their own (`datafusion.execution.batch_size`).
 
+use arrow::array::timezone::Tz;
 use sqlparser::ast::{Expr, Ident, Value};
 
 use super::{Outcome, Session};
@@ -30,6 +31,11 @@ impl Session {
         let key = self.setting(name)?;
         if key == "datafusion.catalog.default_schema" {
             return self.set_schema(&value).await.map_err(|e| e.or_span(span));
+        }
+        if key == "datafusion.execution.time_zone" && value.parse::<Tz>().is_err() {
+            let message = format!("setting \"{name}\" cannot be {value:?}: it is not a time zone");
+            let help = "give a name such as 'Asia/Seoul' or an offset such as '+09:00'";
+            return Err(Error::invalid(message).with_help(help).or_span(span));
         }
         let options = self.template.config_mut().options_mut();
         options.set(&key, &value).map_err(|e| {

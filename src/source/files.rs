@@ -69,7 +69,11 @@ impl Format {
 
 /// The format and compression that a file name's ending tells, such as `.csv.gz`.
 pub(crate) fn by_extension(name: &str) -> (Option<Format>, CompressionTypeVariant) {
-    let name = name.split(['?', '#']).next().unwrap_or(name);
+    // Only a URL has a query and a fragment; in a path `?` is any character.
+    let name = match name.contains("://") {
+        true => name.split(['?', '#']).next().unwrap_or(name),
+        false => name,
+    };
     let mut parts = name.rsplit('.');
     let last = parts.next().unwrap_or_default();
     match compression(last) {
@@ -329,8 +333,14 @@ async fn infer(
     }
     match kind {
         Format::Csv if options.all_varchar => Ok(Arc::new(as_text(&schema))),
-        _ => Ok(Arc::new(schema)),
+        _ => Ok(Arc::new(nullable(&schema))),
     }
+}
+
+/// A file that says a column has no NULLs speaks for itself only: the next one may lack the column.
+fn nullable(schema: &Schema) -> Schema {
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Schema::new(fields.collect::<Vec<_>>())
 }
 
 /// A file's path or URL as the user would write it.

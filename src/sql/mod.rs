@@ -1,7 +1,7 @@
 //! The language: script text to spanned, classified statements.
 //!
 //! [`script`] splits a whole text into [`Statement`]s by its tokens (never by lines) after
-//! replacing `:name` variables; [`parser`] turns the tokens of one statement into a [`Command`];
+//! replacing `:name` variables; [`tokens`] smooths what sqlparser would misread; [`parser`] turns the tokens of one statement into a [`Command`];
 //! [`types`] maps SQL type names. Every span counts in the text as the user wrote it, because the
 //! tokens keep their places through substitution.
 //!
@@ -12,6 +12,7 @@ mod limits;
 pub mod name;
 mod parser;
 pub mod script;
+mod tokens;
 pub mod types;
 
 use sqlparser::ast::{ColumnDef, Expr, Ident, Query, Statement as Ast};
@@ -19,6 +20,7 @@ use sqlparser::ast::{ColumnDef, Expr, Ident, Query, Statement as Ast};
 pub use name::RelationRef;
 pub(crate) use parser::{DIALECT, quoted, subquery, values_rows};
 pub use script::Script;
+pub(crate) use tokens::EARLIER_VERSION;
 
 use crate::diagnostic::{Position, Span};
 

@@ -20,7 +20,7 @@ use super::limits;
 use super::name::{self, RelationRef, quote};
 use super::{
     Command, Copy, CopyOption, CreateTable, CreateView, Explain, Insert, QueryOrTable, script,
-    types,
+    tokens, types,
 };
 use crate::diagnostic::{Position, Span};
 use crate::error::{Error, ErrorKind, Result};
@@ -144,10 +144,11 @@ impl Dialect for WarehouseDialect {
 
 /// Parses the tokens of exactly one statement.
 pub(crate) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Command> {
+    tokens::refuse_time_travel(&tokens)?;
     let end = tokens.iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_)));
     let end = end.and_then(|token| name::span(token.span)).map(|span| span.end);
     limits::check_chains(&tokens)?;
-    let tokens = types::cast_literals(types::bracket_structs(plain_top(tokens)));
+    let tokens = types::cast_literals(types::bracket_structs(tokens::plain_top(tokens)));
     let parser = Parser::new(&DIALECT)
         .with_tokens_with_locations(tokens)
         .with_recursion_limit(RECURSION_LIMIT);
@@ -157,18 +158,6 @@ pub(crate) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Command> {
         TokenWithSpan { token: Token::EOF, .. } => Ok(command),
         token => Err(statement.unexpected("end of statement", &token)),
     }
-}
-
-/// `top` is a name: sqlparser would read `SELECT top` as the clause TOP of other dialects.
-fn plain_top(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    for token in &mut tokens {
-        if let Token::Word(word) = &mut token.token
-            && word.keyword == Keyword::TOP
-        {
-            word.keyword = Keyword::NoKeyword;
-        }
-    }
-    tokens
 }
 
 struct StatementParser<'a> {
@@ -560,7 +549,7 @@ fn ast_mandatory() -> sqlparser::parser::IsOptional {
 pub(crate) fn subquery(sql: &str, span: Option<Span>) -> Result<Box<Query>> {
     let wrong = |error: ParserError| Error::new(ErrorKind::Syntax, error.to_string()).or_span(span);
     let tokens = Tokenizer::new(&DIALECT, sql).tokenize_with_location();
-    let tokens = plain_top(tokens.map_err(|error| wrong(error.into()))?);
+    let tokens = tokens::plain_top(tokens.map_err(|error| wrong(error.into()))?);
     Parser::new(&DIALECT).with_tokens_with_locations(tokens).parse_query().map_err(wrong)
 }
 

@@ -12,6 +12,8 @@ use datafusion::datasource::listing::PartitionedFile;
 use crate::catalog::model::{Column, ColumnStats, DataFile};
 
 /// What is known of one file, with every sound bound marked exact: the form that pruning takes.
+/// A bound that is not known is a NULL of the column's type; without one, a single such file would
+/// keep the engine from pruning the others.
 pub(crate) fn bounds(file: &DataFile, columns: &[Column], schema: &Schema) -> Statistics {
     let columns = columns.iter().zip(schema.fields());
     Statistics {
@@ -20,22 +22,36 @@ pub(crate) fn bounds(file: &DataFile, columns: &[Column], schema: &Schema) -> St
         column_statistics: columns
             .map(|(column, field)| match file.column_stats.get(&column.id) {
                 Some(stats) => column_bounds(stats, field.data_type()),
-                None => ColumnStatistics::new_unknown(),
+                None => ColumnStatistics {
+                    min_value: unknown(field.data_type()),
+                    max_value: unknown(field.data_type()),
+                    ..ColumnStatistics::new_unknown()
+                },
             })
             .collect(),
     }
 }
 
-/// The same with bounds that may be wider than the data marked inexact: the form that answers
-/// aggregates.
+/// The same with bounds that may be wider than the data marked inexact and unknown ones absent: the
+/// form that answers aggregates.
 pub(crate) fn exact_only(mut statistics: Statistics, schema: &Schema) -> Statistics {
     for (column, field) in statistics.column_statistics.iter_mut().zip(schema.fields()) {
-        if !has_exact_bounds(field.data_type()) {
-            column.min_value = std::mem::take(&mut column.min_value).to_inexact();
-            column.max_value = std::mem::take(&mut column.max_value).to_inexact();
+        for bound in [&mut column.min_value, &mut column.max_value] {
+            *bound = match std::mem::take(bound) {
+                Precision::Exact(value) if value.is_null() => Precision::Absent,
+                known if has_exact_bounds(field.data_type()) => known,
+                wide => wide.to_inexact(),
+            };
         }
     }
     statistics
+}
+
+fn unknown(data_type: &DataType) -> Precision<ScalarValue> {
+    match data_type {
+        nested if nested.is_nested() => Precision::Absent,
+        _ => ScalarValue::try_from(data_type).map_or(Precision::Absent, Precision::Exact),
+    }
 }
 
 fn has_exact_bounds(data_type: &DataType) -> bool {
@@ -49,14 +65,14 @@ fn column_bounds(stats: &ColumnStats, data_type: &DataType) -> ColumnStatistics 
     let value = |text: &Option<String>| {
         text.as_deref()
             .and_then(|text| parse(text, data_type))
-            .map_or(Precision::Absent, Precision::Exact)
+            .map_or_else(|| unknown(data_type), Precision::Exact)
     };
     // NaN is above every number to the engine and outside of the bounds in the catalog.
     let may_hold_nan = data_type.is_floating() && stats.contains_nan != Some(false);
     ColumnStatistics {
         null_count: stats.null_count.map_or(Precision::Absent, |n| Precision::Exact(n as usize)),
         min_value: value(&stats.min),
-        max_value: if may_hold_nan { Precision::Absent } else { value(&stats.max) },
+        max_value: if may_hold_nan { unknown(data_type) } else { value(&stats.max) },
         byte_size: Precision::Inexact(stats.column_size_bytes as usize),
         ..ColumnStatistics::new_unknown()
     }
