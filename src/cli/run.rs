@@ -59,16 +59,22 @@ fn load(settings: &mut Settings) -> Flow<Vec<Loaded>> {
 }
 
 async fn all(shell: &mut Shell, scripts: &[Loaded]) -> Flow {
+    let mut result = Ok(());
     for script in scripts {
-        shell.run(script).await?;
+        result = shell.run(script).await;
+        if result.is_err() {
+            break;
+        }
     }
     if shell.session.in_transaction() {
+        // Not left to the end of the process: files in an object store take a while to delete.
         shell.session.sql("ROLLBACK").await?;
+        result?;
         let error = Error::invalid("the script ends inside a transaction: it was rolled back")
             .with_help("end it with COMMIT, or leave BEGIN out and run with -1");
         return Err(error.into());
     }
-    Ok(())
+    result
 }
 
 /// `.exit 0` in the middle is a chosen end and commits; everything else that stops rolls back.
