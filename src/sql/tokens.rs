@@ -51,6 +51,8 @@ pub(crate) fn select_all(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     };
     let mut all = Vec::with_capacity(tokens.len());
     let mut before: Option<&Token> = None;
+    // By depth of parentheses, whether the query there has its SELECT.
+    let mut selects = vec![false];
     for (index, token) in tokens.iter().enumerate() {
         let begins_query = match before {
             None | Some(Token::LParen) => true,
@@ -58,11 +60,21 @@ pub(crate) fn select_all(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         };
         if keyword(&token.token) == Keyword::FROM
             && begins_query
+            && selects.last() != Some(&true)
             && !has_select(&tokens[index..], keyword)
         {
             for added in [Token::make_keyword("SELECT"), Token::Mul] {
                 all.push(TokenWithSpan::new(added, token.span));
             }
+        }
+        match (&token.token, keyword(&token.token)) {
+            (Token::LParen, _) => selects.push(false),
+            (Token::RParen, _) => drop(selects.pop()),
+            (_, Keyword::SELECT) => set_last(&mut selects, true),
+            (_, Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT) => {
+                set_last(&mut selects, false);
+            }
+            _ => {}
         }
         all.push(token.clone());
         if !matches!(token.token, Token::Whitespace(_)) {
@@ -70,6 +82,12 @@ pub(crate) fn select_all(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         }
     }
     all
+}
+
+fn set_last(flags: &mut [bool], value: bool) {
+    if let Some(last) = flags.last_mut() {
+        *last = value;
+    }
 }
 
 /// The words after which a query may begin.
