@@ -43,14 +43,39 @@ fn conflict(mine: &Changes, schemas: &[Schema], theirs: &Change) -> Option<Strin
         }
         ("dropped_table", Target::Id(id)) => {
             let dropped = mine.dropped_tables.iter().any(|table| table.0 == *id);
-            let appended = mine.appended.keys().any(|table| table.0 == *id);
-            (dropped || appended).then(|| "it dropped a table this one changes".to_owned())
+            let changed = mine.appends_to(*id) || mine.deletes_from(*id);
+            (dropped || changed).then(|| "it dropped a table this one changes".to_owned())
         }
-        ("altered_table" | "deleted_from_table" | "inlined_delete", Target::Id(id)) => {
-            let appended = mine.appended.keys().any(|table| table.0 == *id);
-            appended.then(|| "it changed a table this one inserts into".to_owned())
+        ("altered_table" | "inlined_delete", Target::Id(id)) => {
+            let changed = mine.appends_to(*id) || mine.deletes_from(*id);
+            changed.then(|| "it changed a table this one changes, too".to_owned())
         }
+        // Deletes of other files are no conflict; the commit checks each file it touches.
+        ("deleted_from_table", Target::Id(id)) => {
+            let inserts = mine.appends_to(*id) && !mine.deletes_from(*id);
+            inserts.then(|| "it deleted from a table this one inserts into".to_owned())
+        }
+        (
+            "inserted_into_table"
+            | "inlined_insert"
+            | "merge_adjacent"
+            | "rewrite_delete"
+            | "compacted_table"
+            | "inline_flush"
+            | "flushed_inlined",
+            Target::Id(id),
+        ) => mine.deletes_from(*id).then(|| "it wrote to a table this one deletes from".to_owned()),
         _ => None,
+    }
+}
+
+impl Changes {
+    fn appends_to(&self, table: i64) -> bool {
+        self.appended.keys().any(|other| other.0 == table)
+    }
+
+    fn deletes_from(&self, table: i64) -> bool {
+        self.deleted.keys().any(|other| other.0 == table)
     }
 }
 

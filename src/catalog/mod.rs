@@ -19,6 +19,8 @@ mod bounds;
 mod changes;
 mod commit;
 mod conflict;
+mod deletes;
+mod files;
 pub mod model;
 mod read;
 mod schema;

@@ -1,13 +1,15 @@
 //! The language: script text to spanned, classified statements.
 //!
 //! [`script`] splits a whole text into [`Statement`]s by its tokens (never by lines) after
-//! replacing `:name` variables; [`tokens`] smooths what sqlparser would misread; [`parser`] turns the tokens of one statement into a [`Command`];
-//! [`types`] maps SQL type names. Every span counts in the text as the user wrote it, because the
+//! replacing `:name` variables; [`tokens`] smooths what sqlparser would misread; [`parser`] turns
+//! the tokens of one statement into a [`Command`], [`dml`] those that change rows; [`types`] maps SQL
+//! type names. Every span counts in the text as the user wrote it, because the
 //! tokens keep their places through substitution.
 //!
 //! This layer knows the grammar and nothing else: no catalog, no planning, no I/O. A query inside
 //! a command stays sqlparser's [`Query`], which DataFusion plans.
 
+pub(crate) mod dml;
 mod limits;
 pub mod name;
 mod parser;
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     CreateView(CreateView),
     DropView { names: Vec<RelationRef>, if_exists: bool },
     Insert(Insert),
+    ChangeRows(Box<dml::RowChange>),
+    Truncate { tables: Vec<RelationRef> },
     Copy(Copy),
     Describe(QueryOrTable),
     Summarize(QueryOrTable),

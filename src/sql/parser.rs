@@ -16,6 +16,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
+use super::dml::RowChange;
 use super::limits;
 use super::name::{self, RelationRef, quote};
 use super::{
@@ -575,6 +576,14 @@ fn from_ast(ast: Ast) -> Result<Command> {
         Ast::Drop { object_type, if_exists, names, cascade, .. } => {
             drop(object_type, if_exists, &names, cascade)?
         }
+        Ast::Delete(delete) => Command::ChangeRows(Box::new(RowChange::of_delete(delete)?)),
+        Ast::Update(update) => Command::ChangeRows(Box::new(RowChange::of_update(update)?)),
+        Ast::Merge(merge) => Command::ChangeRows(Box::new(RowChange::of_merge(merge)?)),
+        Ast::Truncate(truncate) => {
+            let names = truncate.table_names.iter();
+            let tables = names.map(|target| RelationRef::from_ast(&target.name));
+            Command::Truncate { tables: tables.collect::<Result<_>>()? }
+        }
         Ast::Use(target) => Command::Use { name: use_target(target)? },
         Ast::Execute { name: Some(name), parameters, using, .. } if using.is_empty() => {
             Command::Execute { name: single_ident(&name)?, arguments: parameters }
@@ -662,12 +671,7 @@ fn unsupported(ast: &Ast) -> Error {
         "CREATE" | "ALTER" | "DROP" => words.join(" "),
         _ => verb.to_owned(),
     };
-    let error = Error::unsupported(format!("{shown} is not supported"));
-    match verb {
-        "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" => error
-            .with_help("rebuild the table instead: CREATE OR REPLACE TABLE t AS SELECT … FROM t"),
-        _ => error,
-    }
+    Error::unsupported(format!("{shown} is not supported"))
 }
 
 /// The rows of a VALUES list that is the whole of a query.

@@ -51,12 +51,13 @@ pub(crate) fn select_all(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     };
     let mut all = Vec::with_capacity(tokens.len());
     let mut before: Option<&Token> = None;
+    let mut after_set_operator = false;
     // By depth of parentheses, whether the query there has its SELECT.
     let mut selects = vec![false];
     for (index, token) in tokens.iter().enumerate() {
         let begins_query = match before {
             None | Some(Token::LParen) => true,
-            Some(before) => BEFORE_QUERY.contains(&keyword(before)),
+            Some(before) => after_set_operator || BEFORE_QUERY.contains(&keyword(before)),
         };
         if keyword(&token.token) == Keyword::FROM
             && begins_query
@@ -76,6 +77,12 @@ pub(crate) fn select_all(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             }
             _ => {}
         }
+        match (&token.token, keyword(&token.token)) {
+            (_, Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT) => after_set_operator = true,
+            (Token::Whitespace(_), _)
+            | (_, Keyword::ALL | Keyword::DISTINCT | Keyword::BY | Keyword::NAME) => {}
+            _ => after_set_operator = false,
+        }
         all.push(token.clone());
         if !matches!(token.token, Token::Whitespace(_)) {
             before = Some(&token.token);
@@ -91,20 +98,8 @@ fn set_last(flags: &mut [bool], value: bool) {
 }
 
 /// The words after which a query may begin.
-const BEFORE_QUERY: [Keyword; 12] = [
-    Keyword::AS,
-    Keyword::UNION,
-    Keyword::EXCEPT,
-    Keyword::INTERSECT,
-    Keyword::ALL,
-    Keyword::DISTINCT,
-    Keyword::NAME,
-    Keyword::EXPLAIN,
-    Keyword::ANALYZE,
-    Keyword::VERBOSE,
-    Keyword::DESCRIBE,
-    Keyword::DESC,
-];
+const BEFORE_QUERY: [Keyword; 5] =
+    [Keyword::AS, Keyword::EXPLAIN, Keyword::ANALYZE, Keyword::VERBOSE, Keyword::DESCRIBE];
 
 /// Whether the query that begins with FROM says SELECT later on.
 fn has_select(tokens: &[TokenWithSpan], keyword: impl Fn(&Token) -> Keyword) -> bool {

@@ -29,7 +29,7 @@ use datafusion::physical_expr_adapter::{
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use super::convert::{Direction, convert, differs};
-use super::types::table_field;
+use super::types::{Identity, table_field};
 use crate::catalog::model::Column;
 
 /// Makes an adapter for each file of one table.
@@ -88,6 +88,8 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
 fn present(physical: &Schema, matched: &[Option<usize>], columns: &[Column]) -> Result<SchemaRef> {
     let field = |(i, field): (usize, &Arc<Field>)| -> Result<Arc<Field>> {
         match matched[i].map(|column| &columns[column]) {
+            // Made by the reader: it has its name already.
+            None if field.name() == Identity::POSITION => Ok(Arc::clone(field)),
             None => Ok(Arc::new(field.as_ref().clone().with_name(format!("\0unmatched {i}")))),
             Some(column) if differs(column) => {
                 Ok(Arc::new(table_field(column)?.with_nullable(field.is_nullable())))
