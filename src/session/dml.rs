@@ -241,7 +241,7 @@ fn marked(source: &TableFactor, target: &Ident) -> Result<TableFactor> {
 /// Which rows the query gives: with a source those that meet a clause.
 fn selection(change: &RowChange) -> Option<Expr> {
     match &change.with {
-        With::Tables { selection, .. } => selection.clone(),
+        With::Tables { selection, .. } => selection.as_deref().cloned(),
         With::Source { .. } => {
             let met = change.clauses.iter().map(|clause| condition(change, clause));
             met.reduce(|all, one| binary(all, BinaryOperator::Or, one))

@@ -29,7 +29,7 @@ pub(crate) struct RowChange {
 #[derive(Debug, Clone)]
 pub(crate) enum With {
     /// Other tables, and the condition over all of them: a target row with any partner is changed.
-    Tables { tables: Vec<TableWithJoins>, selection: Option<Expr> },
+    Tables { tables: Vec<TableWithJoins>, selection: Option<Box<Expr>> },
     /// A source whose rows have a partner or not; a target row with two is an error.
     Source { source: Box<TableFactor>, on: Box<Expr> },
 }
@@ -80,7 +80,7 @@ impl RowChange {
             }
         };
         let tables = delete.using.unwrap_or_default();
-        let with = With::Tables { tables, selection: delete.selection };
+        let with = With::Tables { tables, selection: delete.selection.map(Box::new) };
         let clause = Clause { when: When::Matched, predicate: None, action: Action::Delete };
         Ok(Self { tag: "DELETE", table, alias, with, clauses: vec![clause] })
     }
@@ -102,7 +102,7 @@ impl RowChange {
             ) => tables,
             None => vec![],
         };
-        let with = With::Tables { tables, selection: update.selection };
+        let with = With::Tables { tables, selection: update.selection.map(Box::new) };
         let action = Action::Update(assignments(update.assignments)?);
         let clause = Clause { when: When::Matched, predicate: None, action };
         Ok(Self { tag: "UPDATE", table, alias, with, clauses: vec![clause] })
