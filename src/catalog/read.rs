@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Catalog;
@@ -40,6 +41,41 @@ impl Catalog {
                 .with_help("restore it from a backup")
         })?;
         snapshot(row)
+    }
+
+    /// The snapshot with an id, unless there is none (any more).
+    pub async fn snapshot_with_id(&self, id: SnapshotId) -> Result<Option<Snapshot>> {
+        let sql =
+            format!("SELECT {SNAPSHOT_COLUMNS} FROM ducklake_snapshot s WHERE s.snapshot_id = $1");
+        let rows = self.backend().query(&sql, &[id.into()]).await?;
+        rows.first().map(snapshot).transpose()
+    }
+
+    /// The newest snapshot up to `last` that is not younger than `time`. Times are compared here:
+    /// their text in the catalog is not the same with every writer.
+    pub async fn snapshot_at(
+        &self,
+        time: DateTime<Utc>,
+        last: SnapshotId,
+    ) -> Result<Option<Snapshot>> {
+        let sql = format!(
+            "SELECT {SNAPSHOT_COLUMNS} FROM ducklake_snapshot s WHERE s.snapshot_id <= $1 \
+             ORDER BY s.snapshot_id DESC LIMIT 1000"
+        );
+        let mut last = last;
+        loop {
+            let rows = self.backend().query(&sql, &[last.into()]).await?;
+            for row in &rows {
+                let snapshot = snapshot(row)?;
+                if snapshot.time <= time {
+                    return Ok(Some(snapshot));
+                }
+                last = SnapshotId(snapshot.id.0 - 1);
+            }
+            if rows.is_empty() {
+                return Ok(None);
+            }
+        }
     }
 
     /// Every snapshot up to `at`, oldest first.

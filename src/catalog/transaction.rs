@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Catalog;
@@ -28,6 +29,32 @@ impl Transaction {
         let base = catalog.snapshot().await?;
         let changes = Changes::default();
         Ok(Self { catalog: catalog.clone(), base, changes, next_provisional: PROVISIONAL })
+    }
+
+    /// The past of this transaction: the snapshot with an id, and no changes.
+    pub async fn at_version(&self, id: SnapshotId) -> Result<Self> {
+        let newest = self.base.id;
+        let found = if id <= newest { self.catalog.snapshot_with_id(id).await? } else { None };
+        let base = found.ok_or_else(|| {
+            Error::not_found(format!("version {id} does not exist"))
+                .with_help(format!("the newest is {newest}; snapshots() lists them"))
+        })?;
+        Ok(self.pinned_to(base))
+    }
+
+    /// The past of this transaction: the newest snapshot at a time, and no changes.
+    pub async fn at_time(&self, time: DateTime<Utc>) -> Result<Self> {
+        let found = self.catalog.snapshot_at(time, self.base.id).await?;
+        let base = found.ok_or_else(|| {
+            Error::not_found(format!("no version is as old as {time}"))
+                .with_help("snapshots() lists when each version was committed")
+        })?;
+        Ok(self.pinned_to(base))
+    }
+
+    fn pinned_to(&self, base: Snapshot) -> Self {
+        let (catalog, changes) = (self.catalog.clone(), Changes::default());
+        Self { catalog, base, changes, next_provisional: PROVISIONAL }
     }
 
     /// The snapshot it is on.

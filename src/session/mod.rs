@@ -25,6 +25,7 @@ mod progress;
 mod readers;
 mod recase;
 mod settings;
+mod travel;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -79,9 +79,7 @@ impl Planner {
     /// Plans a statement that DataFusion understands: a query, or EXPLAIN of one.
     pub(crate) async fn statement(&self, mut ast: Ast) -> Result<Planned> {
         label(&mut ast);
-        let (transaction, storage) = (&self.transaction, &self.storage);
-        let mut readers =
-            readers::open_all(&mut ast, &self.template, transaction, storage, self.safe).await?;
+        let mut readers = readers::open_all(&mut ast, self).await?;
         readers.extend(self.extra.clone());
         let statement = as_statement(&ast);
         let (references, _) = resolve_table_references(&statement, true)?;
@@ -113,8 +111,29 @@ impl Planner {
         SnapshotCatalog::load(&self.transaction, &self.storage, views, readers, listed).await
     }
 
+    pub(super) fn transaction(&self) -> &Arc<Transaction> {
+        &self.transaction
+    }
+
+    pub(super) fn storage(&self) -> &Arc<Storage> {
+        &self.storage
+    }
+
+    pub(super) fn state(&self) -> &SessionState {
+        &self.template
+    }
+
+    pub(super) fn is_safe(&self) -> bool {
+        self.safe
+    }
+
+    /// The same planner on another transaction.
+    pub(super) fn on(&self, transaction: Transaction) -> Self {
+        Self { transaction: Arc::new(transaction), ..self.clone() }
+    }
+
     /// A view's plan as a table. Boxed: planning it may plan other views.
-    fn view(
+    pub(super) fn view(
         self,
         view: View,
         schema: Schema,

@@ -22,7 +22,6 @@ use sqlparser::ast::{ColumnDef, Expr, Ident, Query, Statement as Ast};
 pub use name::RelationRef;
 pub(crate) use parser::{DIALECT, quoted, subquery, values_rows};
 pub use script::Script;
-pub(crate) use tokens::EARLIER_VERSION;
 
 use crate::diagnostic::{Position, Span};
 

@@ -138,6 +138,9 @@ impl Dialect for WarehouseDialect {
     fn supports_interval_options(&self) -> bool {
         true
     }
+    fn supports_table_versioning(&self) -> bool {
+        true
+    }
     fn supports_limit_comma(&self) -> bool {
         true
     }
@@ -145,7 +148,6 @@ impl Dialect for WarehouseDialect {
 
 /// Parses the tokens of exactly one statement.
 pub(crate) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Command> {
-    tokens::refuse_time_travel(&tokens)?;
     let end = tokens.iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_)));
     let end = end.and_then(|token| name::span(token.span)).map(|span| span.end);
     limits::check_chains(&tokens)?;
