@@ -1,7 +1,8 @@
-//! Runs `tests/slt/<feature>/<topic>.slt`, one trial per file, through the library.
+//! Runs `tests/slt/<feature>/<topic>.slt`, one trial per file and kind of catalog, through the library.
 //!
-//! Each file gets a scratch directory of its own, with an empty warehouse `shop.wh` in it, so that
-//! trials run at the same time. `connection NAME` is one more session of the same warehouse. In
+//! Each trial gets a scratch directory of its own, with the files of an empty warehouse `shop` in
+//! `shop.wh/data`, so that trials run at the same time. Its catalog is beside them in SQLite, or in a
+//! schema of its own in PostgreSQL; the answers are the same. `connection NAME` is one more session of the same warehouse. In
 //! statements `__DIR__` stands for the scratch directory, and in results and errors the scratch
 //! directory is shown as `__DIR__` and the ids in names of data files are left out.
 //!
@@ -14,11 +15,18 @@
 //! ```text
 //! cargo test --test slt                               # all of them
 //! cargo test --test slt -- insert                     # those with "insert" in their name
+//! cargo test --test slt -- sqlite::                   # those on SQLite
 //! GOTGAN_SLT_COMPLETE=1 cargo test --test slt -- x    # write what came out into the files; review it
 //! ```
 
+#[path = "support/services.rs"]
+#[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests may")]
+mod services;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow::datatypes::{DataType, Schema};
 use arrow::record_batch::RecordBatch;
@@ -27,7 +35,8 @@ use futures::TryStreamExt;
 use gotgan::{Config, Outcome, Rows, Session, Warehouse};
 use libtest_mimic::{Arguments, Failed, Trial};
 use sqllogictest::{AsyncDB, ColumnType, DBOutput, Runner};
-use tempfile::TempDir;
+
+use self::services::Postgres;
 
 /// So that plans and the order of rows are the same on every machine.
 const THREADS: usize = 4;
@@ -36,12 +45,22 @@ fn main() {
     let arguments = Arguments::from_args();
     let complete = std::env::var_os("GOTGAN_SLT_COMPLETE").is_some();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
-    let trials = files(&root).into_iter().map(|file| {
+    let mut trials = vec![];
+    for file in files(&root) {
         let topic = file.strip_prefix(&root).expect("below the root").with_extension("");
         let topic = topic.to_string_lossy().replace('\\', "/");
-        Trial::test(format!("{topic} (sqlite)"), move || run(&file, complete))
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+        let copy = file.clone();
+        trials.push(Trial::test(format!("sqlite::{topic}"), move || run(&copy, None, complete)));
+        // What is written into a file is what came out on SQLite.
+        if !complete {
+            let check = move || match services::postgres() {
+                Some(server) => run(&file, Some(server), complete),
+                None => Ok(()),
+            };
+            trials.push(Trial::test(format!("postgres::{topic}"), check));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
 }
 
 /// Every `.slt` below `directory`, in order.
@@ -57,16 +76,30 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "slt")).collect()
 }
 
-fn run(file: &Path, complete: bool) -> Result<(), Failed> {
+fn run(file: &Path, server: Option<&Postgres>, complete: bool) -> Result<(), Failed> {
     let scratch = tempfile::Builder::new().prefix("slt-").tempdir()?;
+    let directory = scratch.path().to_str().ok_or("the scratch directory is not UTF-8")?;
+    let config = match server {
+        None => Config::new(format!("{directory}/shop.wh")),
+        Some(server) => Config::new(schema(server)).data_path(format!("{directory}/shop.wh/data")),
+    };
+    let config = config.threads(THREADS);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(Box::pin(check(file, &scratch, complete)))
+    runtime.block_on(Box::pin(check(file, config, directory, complete)))
 }
 
-async fn check(file: &Path, scratch: &TempDir, complete: bool) -> Result<(), Failed> {
-    let directory = scratch.path().to_str().ok_or("the scratch directory is not UTF-8")?;
-    let config = Config::new(format!("{directory}/shop.wh")).threads(THREADS);
+/// The URL of a new schema in the database `shop`.
+fn schema(server: &Postgres) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    static DATABASE: Once = Once::new();
+    DATABASE.call_once(|| server.execute("postgres", "CREATE DATABASE shop"));
+    let schema = format!("trial_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    server.execute("shop", &format!("CREATE SCHEMA {schema}"));
+    format!("{}?options=-csearch_path%3D{schema}", server.url("shop"))
+}
+
+async fn check(file: &Path, config: Config, directory: &str, complete: bool) -> Result<(), Failed> {
     let warehouse = Warehouse::open(config).await?;
     let mut runner = Runner::new(|| async {
         Ok(Database { session: warehouse.session(), directory: directory.to_owned() })

@@ -95,7 +95,8 @@ impl Session {
     }
 
     /// Runs a statement. Rows are computed while they are read; everything else is done when this
-    /// returns. Dropping the future, or the rows, cancels the statement and changes nothing.
+    /// returns. Dropping the future, or the rows, cancels the statement and changes nothing, except
+    /// in the moment in which the catalog is told to commit: then it may or may not have.
     pub async fn execute(&mut self, statement: &Statement) -> Result<Outcome> {
         self.progress.reset();
         // Boxed: planning and writing keep a lot, and every caller would carry it.
@@ -267,9 +268,13 @@ async fn commit(
         transaction.changes().appended.values().flatten().map(|file| file.path.clone()).collect();
     if !transaction.is_empty() {
         let commit = transaction.into_commit(None, None);
-        if let Err(error) = warehouse.catalog().commit(&commit).await {
+        let sending = || staged.iter().for_each(|staged| staged.committing());
+        if let Err(error) = warehouse.catalog().commit(&commit, sending).await {
             for staged in staged {
-                staged.discard().await;
+                match error.kind() {
+                    ErrorKind::OutcomeUnknown => staged.keep_only(&live).await?,
+                    _ => staged.discard().await,
+                }
             }
             return Err(error);
         }

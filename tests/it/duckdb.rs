@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{python, script};
+use crate::services::{python, script};
 
 /// Rows of text; `None` is NULL.
 pub(crate) type Rows = Vec<Vec<Option<String>>>;
