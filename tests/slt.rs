@@ -25,8 +25,6 @@ mod services;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow::datatypes::{DataType, Schema};
 use arrow::record_batch::RecordBatch;
@@ -81,22 +79,12 @@ fn run(file: &Path, server: Option<&Postgres>, complete: bool) -> Result<(), Fai
     let directory = scratch.path().to_str().ok_or("the scratch directory is not UTF-8")?;
     let config = match server {
         None => Config::new(format!("{directory}/shop.wh")),
-        Some(server) => Config::new(schema(server)).data_path(format!("{directory}/shop.wh/data")),
+        Some(server) => Config::new(server.schema()).data_path(format!("{directory}/shop.wh/data")),
     };
     let config = config.threads(THREADS);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(Box::pin(check(file, config, directory, complete)))
-}
-
-/// The URL of a new schema in the database `shop`.
-fn schema(server: &Postgres) -> String {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    static DATABASE: Once = Once::new();
-    DATABASE.call_once(|| server.execute("postgres", "CREATE DATABASE shop"));
-    let schema = format!("trial_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    server.execute("shop", &format!("CREATE SCHEMA {schema}"));
-    format!("{}?options=-csearch_path%3D{schema}", server.url("shop"))
 }
 
 async fn check(file: &Path, config: Config, directory: &str, complete: bool) -> Result<(), Failed> {

@@ -64,10 +64,11 @@ impl Catalog {
         let backend = Backend::open(address, access).await?;
         let rows = match backend.query(METADATA, &[]).await {
             Ok(rows) => rows,
-            // A file that is no database says so itself.
-            Err(error) if backend.has_table("ducklake_metadata").await? => return Err(error),
             Err(_) => {
-                create(&backend, access, data_path).await?;
+                // What is no database at all says so here.
+                if !backend.has_table("ducklake_metadata").await? {
+                    create(&backend, access, data_path).await?;
+                }
                 backend.query(METADATA, &[]).await?
             }
         };

@@ -17,6 +17,7 @@ mod duckdb;
 mod etl;
 mod faults;
 mod interop;
+mod postgres;
 mod s3;
 #[path = "../support/services.rs"]
 mod services;

@@ -248,7 +248,7 @@ fn files_of_a_web_server() {
         [python.to_str().unwrap(), "-m", "http.server", "--bind", "127.0.0.1"].map(String::from);
     let rest = ["--directory".into(), dir.path().display().to_string(), port.to_string()];
     let argv: Vec<String> = argv.into_iter().chain(rest).collect();
-    let _server = keep(&python, &argv, &scratch().keep());
+    let _server = keep(&python, "keep.py", &scratch().keep(), &argv);
     wait_for("the start of the web server", || http(port, "GET", "/").is_ok());
     let read = |text: &str| gotgan(["-no-header", "-c", text]).run();
     let base = format!("http://127.0.0.1:{port}");

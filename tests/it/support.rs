@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use gotgan::Config;
 use tempfile::TempDir;
+
+use crate::services::Postgres;
 
 /// The program under test.
 pub(crate) const GOTGAN: &str = env!("CARGO_BIN_EXE_gotgan");
@@ -102,16 +105,89 @@ impl Gotgan {
     }
 }
 
-/// Runs `sql` on the warehouse at `path`; the answer is CSV without names.
+/// Runs `sql` on a warehouse; the answer is CSV without names.
 #[track_caller]
-pub(crate) fn sql(path: &Path, sql: &str) -> String {
-    query(path, sql).run().ok()
+pub(crate) fn sql(location: impl AsRef<OsStr>, sql: &str) -> String {
+    query(location, sql).run().ok()
 }
 
 /// The run behind [`sql`], for one that may fail or needs an environment.
-pub(crate) fn query(path: &Path, sql: &str) -> Gotgan {
-    gotgan([path.as_os_str(), "-no-header".as_ref(), "-c".as_ref(), sql.as_ref()])
+pub(crate) fn query(location: impl AsRef<OsStr>, sql: &str) -> Gotgan {
+    gotgan([location.as_ref(), "-no-header".as_ref(), "-c".as_ref(), sql.as_ref()])
 }
+
+/// The database that a catalog is in.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres(&'static Postgres),
+}
+
+/// A warehouse without tables, removed when the test ends.
+pub(crate) struct Lake {
+    pub(crate) location: String,
+    /// The directory of its files.
+    pub(crate) data: PathBuf,
+    _scratch: TempDir,
+}
+
+impl Kind {
+    pub(crate) fn lake(self) -> Lake {
+        match self {
+            Self::Sqlite => {
+                let scratch = scratch();
+                let path = scratch.path().join("lake.wh");
+                let (location, data) = (path.display().to_string(), path.join("data"));
+                sql(&location, "SELECT 1");
+                Lake { location, data, _scratch: scratch }
+            }
+            Self::Postgres(server) => Lake::at(server.schema()),
+        }
+    }
+}
+
+impl Lake {
+    /// A new one with its catalog at a URL.
+    pub(crate) fn at(location: String) -> Self {
+        let scratch = scratch();
+        let data = scratch.path().join("data");
+        let place = data.display().to_string();
+        gotgan([&location, "--data-path", &place, "-c", "SELECT 1"]).run().ok();
+        Self { location, data, _scratch: scratch }
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config::new(&self.location)
+    }
+}
+
+impl AsRef<OsStr> for Lake {
+    fn as_ref(&self) -> &OsStr {
+        self.location.as_ref()
+    }
+}
+
+/// Makes tests `sqlite::NAME` and `postgres::NAME` of functions that take a [`Kind`].
+macro_rules! on_each_catalog {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::support::Kind::Sqlite);
+            })+
+        }
+
+        mod postgres {
+            $(#[test]
+            fn $name() {
+                if let Some(server) = $crate::services::postgres() {
+                    super::$name($crate::support::Kind::Postgres(server));
+                }
+            })+
+        }
+    };
+}
+pub(crate) use on_each_catalog;
 
 /// The files below `path`, sorted; empty when there is no such directory.
 pub(crate) fn files(path: &Path) -> Vec<PathBuf> {

@@ -10,7 +10,8 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::{LazyLock, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use sqlx::Connection;
@@ -107,11 +108,11 @@ pub(crate) fn keep<S: AsRef<OsStr>>(python: &Path, name: &str, dir: &Path, args:
 
 /// A port that nobody listens on, and the port 10,000 above it neither.
 pub(crate) fn free_port() -> u16 {
-    static NEXT: OnceLock<std::sync::atomic::AtomicU16> = OnceLock::new();
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
     let start = 20_000 + (std::process::id() % 200) as u16 * 50;
     let next = NEXT.get_or_init(|| start.into());
     loop {
-        let port = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let port = next.fetch_add(1, Ordering::Relaxed);
         assert!(port < 44_000, "no free port");
         let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
         if free(port) && free(port + 10_000) {
@@ -182,5 +183,15 @@ impl Postgres {
         // A thread of its own, because the caller may be in a runtime already.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         std::thread::spawn(move || runtime.block_on(run)).join().unwrap()
+    }
+
+    /// The URL of a new schema in the database `shop`.
+    pub(crate) fn schema(&self) -> String {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        static DATABASE: Once = Once::new();
+        DATABASE.call_once(|| self.execute("postgres", "CREATE DATABASE shop"));
+        let schema = format!("trial_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.execute("shop", &format!("CREATE SCHEMA {schema}"));
+        format!("{}?options=-csearch_path%3D{schema}", self.url("shop"))
     }
 }

@@ -181,7 +181,7 @@ impl Backend {
         let connection = match &self.pool {
             Pool::Sqlite(pool) => pool.begin_with(sqlite::BEGIN).await.map(Connection::Sqlite),
             Pool::Postgres(pool) => {
-                let begun = postgres::Transaction::begin(pool, purpose).await;
+                let begun = postgres::Transaction::begin(pool, purpose, self.time()).await;
                 begun.map(|transaction| Connection::Postgres(Box::new(transaction)))
             }
         };
@@ -191,7 +191,11 @@ impl Backend {
 
     /// Time for trying again what [is transient](Self::is_transient).
     pub(super) fn patience(&self) -> Patience {
-        Patience::new(Duration::from_millis(self.seams.patience.load(Ordering::SeqCst)))
+        Patience::new(self.time())
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_millis(self.seams.patience.load(Ordering::SeqCst))
     }
 
     /// Whether the same may work a moment later. After such an error in a transaction nothing of it
@@ -274,12 +278,11 @@ impl WriteTransaction {
     pub(crate) async fn commit(self) -> Result<(), Error> {
         let Self { connection, backend, _turn } = self;
         backend.seams.count(&backend.name)?;
-        let patience = Duration::from_millis(backend.seams.patience.load(Ordering::SeqCst));
         let committed = match connection {
             Connection::Sqlite(transaction) => {
                 transaction.commit().await.map(|()| Outcome::Committed)
             }
-            Connection::Postgres(transaction) => transaction.commit(patience).await,
+            Connection::Postgres(transaction) => transaction.commit(backend.time()).await,
         };
         match committed.map_err(|e| backend.translate(e))? {
             Outcome::Committed => Ok(()),

@@ -146,7 +146,11 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    pub(super) async fn begin(pool: &PgPool, purpose: Purpose) -> DatabaseResult<Self> {
+    pub(super) async fn begin(
+        pool: &PgPool,
+        purpose: Purpose,
+        patience: Duration,
+    ) -> DatabaseResult<Self> {
         let (begin, lock) = match purpose {
             // What is read after the lock was waited for is what the one before has left.
             Purpose::Create => ("BEGIN", format!("SELECT pg_advisory_xact_lock({CREATE_LOCK})")),
@@ -161,7 +165,7 @@ impl Transaction {
             "SET LOCAL lock_timeout = {}; \
              SET LOCAL idle_in_transaction_session_timeout = {}; \
              {lock}; SELECT txid_current()",
-            PATIENCE.as_millis(),
+            patience.as_millis().max(1),
             IDLE_TIMEOUT.as_millis(),
         );
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *inner).await?;
@@ -332,10 +336,10 @@ pub(super) fn translate(name: &str, error: sqlx::Error) -> Error {
             new(format!("catalog \"{name}\" is locked by another writer: {said}"))
                 .with_help("try again when its statement has ended; nothing was changed")
         }
-        _ if is_lost(&error) || is_busy(&error) => {
-            new(format!("catalog \"{name}\" cannot be reached: {said}"))
-                .with_help("check host, port and network, and that the server runs")
-        }
+        _ if is_lost(&error) || is_busy(&error) => new(format!(
+            "catalog \"{name}\" cannot be reached: {said}"
+        ))
+        .with_help("check host, port and network, and that the server runs; nothing was changed"),
         _ => super::translate(name, &error),
     };
     translated.with_source(error)
