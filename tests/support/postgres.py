@@ -47,7 +47,7 @@ bin_directory = binaries()
 data, secret = directory / "data", directory / "secret"
 secret.write_text(password)
 subprocess.run(
-    [bin_directory / "initdb", "-D", data, "-U", "gotgan", "--auth=scram-sha-256"]
+    [bin_directory / "initdb", "-D", data, "-U", "gotgan", "--auth=password"]
     + ["--pwfile", secret, "--encoding=UTF8", "--no-locale", "--no-sync"],
     check=True,
     cwd=directory,

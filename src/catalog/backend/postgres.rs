@@ -94,7 +94,18 @@ impl fmt::Debug for PostgresUrl {
 }
 
 pub(super) async fn connect(url: &PostgresUrl) -> DatabaseResult<PgPool> {
-    // A pool waits for a server that refuses; a connection of its own says at once what is wrong.
+    let pool = PgPoolOptions::new()
+        .max_connections(4)
+        .min_connections(0)
+        .idle_timeout(Duration::from_secs(60))
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect_lazy_with(url.options.clone());
+    if let Ok(first) = tokio::time::timeout(Duration::from_secs(1), pool.acquire()).await {
+        return first.map(|_| pool);
+    }
+    // A pool waits for a server that refuses; a connection of its own says what is wrong.
     let mut patience = Patience::new(PATIENCE);
     loop {
         let connecting = PgConnection::connect_with(&url.options);
@@ -103,20 +114,12 @@ pub(super) async fn connect(url: &PostgresUrl) -> DatabaseResult<PgPool> {
         match connected.and_then(|connection| connection) {
             Ok(connection) => {
                 connection.close().await?;
-                break;
+                return Ok(pool);
             }
             Err(error) if is_busy(&error) && patience.pause().await => {}
             Err(error) => return Err(error),
         }
     }
-    let pool = PgPoolOptions::new()
-        .max_connections(4)
-        .min_connections(0)
-        .idle_timeout(Duration::from_secs(60))
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .acquire_timeout(CONNECT_TIMEOUT);
-    Ok(pool.connect_lazy_with(url.options.clone()))
 }
 
 pub(super) async fn query<'e>(
