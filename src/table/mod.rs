@@ -10,6 +10,7 @@
 
 mod adapter;
 pub(crate) mod convert;
+pub(crate) mod prune;
 mod resolve;
 mod stats;
 pub(crate) mod types;
@@ -20,18 +21,15 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::pruning::PrunableStatistics;
-use datafusion::common::{DFSchema, Result as DataFusionResult, Statistics, project_schema};
+use datafusion::common::{Result as DataFusionResult, Statistics, project_schema};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
-use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
@@ -79,7 +77,7 @@ impl LakeTable {
             .iter()
             .map(|file| Arc::new(stats::bounds(file, &self.table.columns, &self.schema)))
             .collect();
-        let keep = self.prune(state, filters, &bounds)?;
+        let keep = prune::may_match(state, filters, &self.schema, bounds.clone())?;
         let kept = files.into_iter().zip(bounds).zip(keep).filter(|(_, keep)| *keep);
         Ok(kept.map(|(file, _)| file).collect())
     }
@@ -122,27 +120,6 @@ impl LakeTable {
             "copy it with DuckDB into a new table: CREATE TABLE … AS SELECT, \
              with data_inlining_row_limit 0",
         ))
-    }
-
-    fn prune(
-        &self,
-        state: &dyn Session,
-        filters: &[Expr],
-        bounds: &[Arc<Statistics>],
-    ) -> Result<Vec<bool>> {
-        let all = vec![true; bounds.len()];
-        let Some(filter) = conjunction(filters.iter().cloned()) else {
-            return Ok(all);
-        };
-        let schema = DFSchema::try_from(Arc::clone(&self.schema))?;
-        let predicate = state.create_physical_expr(filter, &schema)?;
-        // A predicate that pruning cannot express keeps every file; the filter still runs.
-        let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema));
-        let Ok(predicate) = builder.try_build(predicate) else {
-            return Ok(all);
-        };
-        let statistics = PrunableStatistics::new(bounds.to_vec(), Arc::clone(&self.schema));
-        Ok(predicate.prune(&statistics)?)
     }
 
     /// One scan per object store; nearly always one.

@@ -16,6 +16,7 @@ mod concurrency;
 mod duckdb;
 mod etl;
 mod faults;
+mod files;
 mod interop;
 mod postgres;
 mod s3;
