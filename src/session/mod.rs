@@ -97,7 +97,8 @@ impl Session {
     }
 
     /// Runs a statement. Rows are computed while they are read; everything else is done when this
-    /// returns. Dropping the future, or the rows, cancels the statement and changes nothing.
+    /// returns. Dropping the future, or the rows, cancels the statement and changes nothing, except
+    /// in the moment in which the catalog is told to commit: then it may or may not have.
     pub async fn execute(&mut self, statement: &Statement) -> Result<Outcome> {
         self.progress.reset();
         // Boxed: planning and writing keep a lot, and every caller would carry it.
@@ -270,7 +271,10 @@ async fn commit(
     let late = Staged::new(Arc::clone(warehouse.storage()));
     let committed = match transaction.is_empty() {
         true => Ok(vec![]),
-        false => commit_rebased(warehouse, transaction, &late).await,
+        false => {
+            let sending = || staged.iter().chain([&late]).for_each(|staged| staged.committing());
+            commit_rebased(warehouse, transaction, &late, sending).await
+        }
     };
     let all = staged.iter().chain([&late]);
     match committed {
@@ -282,7 +286,10 @@ async fn commit(
         }
         Err(error) => {
             for staged in all {
-                staged.discard().await;
+                match error.kind() {
+                    ErrorKind::OutcomeUnknown => staged.keep_all(),
+                    _ => staged.discard().await,
+                }
             }
             Err(error)
         }
@@ -294,6 +301,7 @@ async fn commit_rebased(
     warehouse: &Warehouse,
     transaction: Transaction,
     staged: &Staged,
+    sending: impl Fn(),
 ) -> Result<Vec<String>> {
     let (catalog, storage) = (warehouse.catalog(), warehouse.storage());
     let mut newest = match transaction.changes().deleted.is_empty() {
@@ -306,7 +314,7 @@ async fn commit_rebased(
         let (deletions, depends) = deletes::prepare(&transaction, next, storage, staged).await?;
         commit.deletions = deletions;
         commit.expects = depends.then_some(next);
-        match catalog.commit(&commit).await? {
+        match catalog.commit(&commit, &sending).await? {
             Committed::As(_) => return Ok(commit.files()),
             Committed::Overtaken(by) => newest = by,
         }
