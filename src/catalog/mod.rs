@@ -125,6 +125,11 @@ impl Catalog {
         transaction.commit().await
     }
 
+    /// Time for trying again what another writer's commit has overtaken.
+    pub(crate) fn patience(&self) -> backend::Patience {
+        self.backend().patience()
+    }
+
     /// Lets `calls` more database calls succeed and fails all others; for tests of faults.
     #[doc(hidden)]
     pub fn fail_after(&self, calls: u64) {
@@ -150,6 +155,10 @@ impl Catalog {
 async fn create(backend: &Backend, access: Access, data_path: Option<&str>) -> Result<()> {
     let name = backend.name();
     if !backend.query(backend.is_filled(), &[]).await?.is_empty() {
+        // Another process may have been first just now.
+        if backend.has_table("ducklake_metadata").await? {
+            return Ok(());
+        }
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!("\"{name}\" is a database, but not a DuckLake catalog"),

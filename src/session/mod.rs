@@ -100,10 +100,27 @@ impl Session {
     /// returns. Dropping the future, or the rows, cancels the statement and changes nothing, except
     /// in the moment in which the catalog is told to commit: then it may or may not have.
     pub async fn execute(&mut self, statement: &Statement) -> Result<Outcome> {
-        self.progress.reset();
-        // Boxed: planning and writing keep a lot, and every caller would carry it.
-        let outcome = Box::pin(self.run(&statement.command)).await;
+        let outcome = self.run_until_first(&statement.command).await;
         outcome.map_err(|error| error.or_span(Some(statement.verb())))
+    }
+
+    /// Runs a command again when another writer was first: on its own, nobody has seen what it
+    /// read. In a transaction the caller has.
+    async fn run_until_first(&mut self, command: &Command) -> Result<Outcome> {
+        let mut patience = None;
+        loop {
+            self.progress.reset();
+            let is_alone = self.open.is_none();
+            // Boxed: planning and writing keep a lot, and every caller would carry it.
+            let error = match Box::pin(self.run(command)).await {
+                Err(error) if is_alone && error.is_retryable() => error,
+                result => return result,
+            };
+            let patience = patience.get_or_insert_with(|| self.warehouse.catalog().patience());
+            if !patience.pause().await {
+                return Err(error);
+            }
+        }
     }
 
     async fn run(&mut self, command: &Command) -> Result<Outcome> {
