@@ -14,16 +14,21 @@
 //! Nothing here knows Arrow, DataFusion or object stores. Opening reads one table of settings;
 //! objects are read when they are asked for.
 
+mod alter;
 mod backend;
 mod bounds;
 mod changes;
 mod commit;
 mod conflict;
+mod evolve;
+mod inlined;
+mod layout;
 pub mod model;
 mod read;
 mod schema;
 mod transaction;
 mod types;
+mod widen;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -7,11 +7,13 @@ use uuid::Uuid;
 use super::Catalog;
 use super::backend::{Row, Value};
 use super::model::*;
-use super::types::{assemble, parse_time};
+use super::types::{assemble, parse_time, parse_type};
+use super::widen::{leaves, retype_stats};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The rows of a versioned table that are visible at snapshot `$1`.
-const VISIBLE: &str = "begin_snapshot <= $1 AND (end_snapshot IS NULL OR $1 < end_snapshot)";
+pub(super) const VISIBLE: &str =
+    "begin_snapshot <= $1 AND (end_snapshot IS NULL OR $1 < end_snapshot)";
 
 const SNAPSHOT_COLUMNS: &str =
     "s.snapshot_id, s.snapshot_time, s.schema_version, s.next_catalog_id, s.next_file_id";
@@ -114,7 +116,11 @@ impl Catalog {
             return self.table(at, schema, row).await.map(Relation::Table).map(Some);
         }
         let rows = self.named(at, schema, "ducklake_view", "view_name", VIEW_COLUMNS, name).await?;
-        rows.first().map(|row| view(schema, row).map(Relation::View)).transpose()
+        let Some(mut view) = rows.first().map(|row| view(schema, row)).transpose()? else {
+            return Ok(None);
+        };
+        view.comment = self.comment(at, view.id.0).await?;
+        Ok(Some(Relation::View(view)))
     }
 
     /// The rows of a name: exact ones, which an index finds, else those in another case.
@@ -170,15 +176,6 @@ impl Catalog {
             .iter()
             .map(|row| Ok((ColumnId(row.int(0)?), row.opt_text(1))))
             .collect::<Result<BTreeMap<_, _>>>()?;
-        let comment = format!(
-            "SELECT value FROM ducklake_tag WHERE object_id = $2 AND key = 'comment' AND {VISIBLE}"
-        );
-        let comment = self.backend().query(&comment, &values).await?;
-        let partitioned = format!(
-            "SELECT 1 FROM ducklake_partition_info i JOIN ducklake_partition_column c \
-             ON i.partition_id = c.partition_id WHERE i.table_id = $2 AND {VISIBLE} LIMIT 1"
-        );
-        let partitioned = self.backend().query(&partitioned, &values).await?;
         Ok(Table {
             id,
             uuid: uuid(row, 1),
@@ -187,9 +184,21 @@ impl Catalog {
             directory: path.resolve(&schema.path.resolve(self.data_path())),
             path,
             columns: assemble(&columns, &comments)?,
-            comment: comment.first().and_then(|row| row.opt_text(0)),
-            is_partitioned: !partitioned.is_empty(),
+            comment: self.comment(at, id.0).await?,
+            partition: self.partition(at, id).await?,
+            sort: self.sort(at, id).await?,
+            constraints: self.constraints(at, id).await?,
+            next_column_id: row.int(5)?,
         })
+    }
+
+    /// The comment on a table or view.
+    async fn comment(&self, at: SnapshotId, object: i64) -> Result<Option<String>> {
+        let sql = format!(
+            "SELECT value FROM ducklake_tag WHERE object_id = $2 AND key = 'comment' AND {VISIBLE}"
+        );
+        let rows = self.backend().query(&sql, &[at.0.into(), object.into()]).await?;
+        Ok(rows.first().and_then(|row| row.opt_text(0)))
     }
 
     /// How many data files a table has.
@@ -228,6 +237,7 @@ impl Catalog {
         }
         if !files.is_empty() {
             self.attach_stats(table.id, stats_of, &mut files).await?;
+            self.retype_stats(table, stats_of, &mut files).await?;
         }
         Ok(files.into_values().collect())
     }
@@ -256,6 +266,49 @@ impl Catalog {
         Ok(())
     }
 
+    /// Brings statistics of files that were written before a column's type changed to the new type.
+    async fn retype_stats(
+        &self,
+        table: &Table,
+        stats_of: &[ColumnId],
+        files: &mut BTreeMap<i64, DataFile>,
+    ) -> Result<()> {
+        let leaves: BTreeMap<i64, &ColumnType> = leaves(&table.columns)
+            .into_iter()
+            .filter(|leaf| stats_of.contains(&leaf.id))
+            .map(|leaf| (leaf.id.0, &leaf.column_type))
+            .collect();
+        let sql = "SELECT DISTINCT column_id, column_type FROM ducklake_column \
+                   WHERE table_id = $1 AND end_snapshot IS NOT NULL";
+        let mut changed = Vec::new();
+        for row in self.backend().query(sql, &[table.id.0.into()]).await? {
+            let (id, old) = (row.int(0)?, row.text(1)?);
+            let is_changed = leaves.get(&id).is_some_and(|now| parse_type(&old, vec![]) != **now);
+            if is_changed {
+                changed.push(id.to_string());
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "SELECT f.data_file_id, c.column_id, c.column_type FROM ducklake_column c \
+             JOIN ducklake_data_file f ON f.table_id = c.table_id \
+             AND f.begin_snapshot >= c.begin_snapshot AND f.begin_snapshot < c.end_snapshot \
+             WHERE c.table_id = $1 AND c.column_id IN ({})",
+            changed.join(", ")
+        );
+        for row in self.backend().query(&sql, &[table.id.0.into()]).await? {
+            let (column, old) = (row.int(1)?, parse_type(&row.text(2)?, vec![]));
+            let file = files.get_mut(&row.int(0)?);
+            let stats = file.and_then(|file| file.column_stats.get_mut(&ColumnId(column)));
+            if let (Some(stats), Some(now)) = (stats, leaves.get(&column)) {
+                retype_stats(stats, &old, now);
+            }
+        }
+        Ok(())
+    }
+
     /// Whether another engine keeps rows, or deletions of rows, of this table in the catalog.
     pub async fn has_inlined_data(&self, at: SnapshotId, table: TableId) -> Result<bool> {
         let deletes = format!("ducklake_inlined_delete_{table}");
@@ -277,7 +330,10 @@ impl Catalog {
     }
 }
 
-const TABLE_COLUMNS: &str = "table_id, table_uuid, table_name, path, path_is_relative";
+/// The last one is the id of the next column: above those of all versions of the table.
+const TABLE_COLUMNS: &str = "table_id, table_uuid, table_name, path, path_is_relative, \
+     (SELECT coalesce(max(c.column_id), 0) + 1 FROM ducklake_column c \
+      WHERE c.table_id = ducklake_table.table_id)";
 const VIEW_COLUMNS: &str = "view_id, view_uuid, view_name, dialect, sql, column_aliases";
 
 fn view(schema: &Schema, row: &Row) -> Result<View> {
@@ -303,6 +359,7 @@ fn data_file(at: SnapshotId, table: &Table, row: &Row, has_deletes: bool) -> Res
         footer_size: row.opt_count(5)?,
         row_id_start: row.opt_int(6)?,
         column_stats: BTreeMap::new(),
+        partition: None,
         traits: FileTraits {
             has_deletes,
             is_partial: row.opt_int(7)?.is_some_and(|newest_row| newest_row > at.0),

@@ -53,6 +53,7 @@ impl Session {
         }
         assign_column_ids(&mut columns);
         let table = transaction.create_table(schema, &create.name.name, columns).await?;
+        let table = self.constrain_new(transaction, schema, &table, create).await?;
         let sources: Vec<Option<usize>> = (0..table.columns.len()).map(Some).collect();
         let plan = conform(plan, &table.columns, &sources)?;
         let rows = self.append(&state, plan, &table, transaction, staged).await?;
@@ -90,7 +91,7 @@ impl Session {
                 return Err(error.or_span(insert.table.span));
             }
         };
-        if table.is_partitioned {
+        if table.partition.is_some() {
             return Err(Error::unsupported(format!(
                 "table \"{}\" is partitioned, and writing partitions is not supported",
                 table.name
@@ -114,7 +115,7 @@ impl Session {
         self.progress.watch(&plan);
         let storage = Arc::clone(self.warehouse.storage());
         let target =
-            Target::new(table.clone(), storage, Arc::clone(staged), self.progress.clone())?;
+            Target::new(state, table.clone(), storage, Arc::clone(staged), self.progress.clone())?;
         let files = write::write(plan, state.task_ctx(), Arc::new(target)).await?;
         let rows = files.iter().map(|file| file.record_count).sum();
         if !files.is_empty() {

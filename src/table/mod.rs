@@ -10,6 +10,7 @@
 
 mod adapter;
 pub(crate) mod convert;
+mod evolve;
 mod resolve;
 mod stats;
 pub(crate) mod types;

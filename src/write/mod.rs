@@ -11,6 +11,7 @@
 //! again unless the commit that names them succeeds. Memory holds one row group per writer.
 //! What makes a commit is the session's; [`mod@file`] is one file, [`stats`] its statistics.
 
+mod check;
 mod conform;
 mod file;
 mod staged;
@@ -26,6 +27,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitio
 use futures::TryStreamExt;
 use tokio::task::JoinSet;
 
+pub(crate) use self::check::{plan_expr, show_row};
 pub(crate) use self::conform::{conform, created_columns};
 pub(crate) use self::file::Target;
 pub(crate) use self::staged::Staged;
