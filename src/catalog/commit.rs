@@ -30,7 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 impl Catalog {
     /// Makes `commit` the newest snapshot. A conflict with another writer is an
     /// [`ErrorKind::Conflict`]; on every error nothing has changed.
-    pub async fn commit(&self, commit: &Commit) -> Result<Snapshot> {
+    pub async fn commit(&self, commit: &Commit) -> Result<Committed> {
         let schemas = self.schemas(commit.base.id).await?;
         let mut transaction = self.backend().write().await?;
         let rows = transaction.query(NEWEST, &[]).await?;
@@ -42,11 +42,14 @@ impl Catalog {
             let theirs = changes_since(&mut transaction, commit.base.id).await?;
             conflict::check(&commit.changes, &schemas, &theirs)?;
         }
+        if commit.expects.is_some_and(|id| id.0 != newest.id.0 + 1) {
+            return Ok(Committed::Overtaken(newest));
+        }
         let mut writer = Writer::new(transaction, &newest, &commit.changes, schemas);
         writer.write(self, commit).await?;
         let snapshot = writer.snapshot.clone();
         writer.transaction.commit().await?;
-        Ok(snapshot)
+        Ok(Committed::As(snapshot))
     }
 }
 
@@ -80,6 +83,7 @@ pub(super) struct Writer<'a> {
     schema_ids: BTreeMap<SchemaId, SchemaId>,
     table_ids: BTreeMap<TableId, TableId>,
     pub(super) partition_ids: BTreeMap<PartitionId, PartitionId>,
+    file_ids: BTreeMap<FileId, i64>,
     pub(super) listed: Vec<Change>,
 }
 
@@ -113,6 +117,7 @@ impl<'a> Writer<'a> {
             schema_ids: BTreeMap::new(),
             table_ids: BTreeMap::new(),
             partition_ids: BTreeMap::new(),
+            file_ids: BTreeMap::new(),
             listed: Vec::new(),
         }
     }
@@ -127,6 +132,9 @@ impl<'a> Writer<'a> {
         self.alter_views().await?;
         for (table, files) in &self.changes.appended {
             self.append(catalog, *table, files).await?;
+        }
+        for (table, deletions) in &commit.deletions {
+            self.delete(catalog, *table, deletions).await?;
         }
         self.finish(commit).await
     }
@@ -283,7 +291,7 @@ impl<'a> Writer<'a> {
         table: TableId,
         files: &[DataFile],
     ) -> Result<()> {
-        let id = self.table_ids.get(&table).copied().unwrap_or(table);
+        let id = self.table_id(table);
         let (directory, columns) = self.layout(catalog, table, id).await?;
         let stats = "SELECT record_count, next_row_id, file_size_bytes FROM ducklake_table_stats \
                      WHERE table_id = $1";
@@ -294,8 +302,8 @@ impl<'a> Writer<'a> {
         };
         let (mut file_rows, mut stat_rows) = (Vec::new(), Vec::new());
         for file in files {
-            let file_id = self.snapshot.next_file_id;
-            self.snapshot.next_file_id += 1;
+            let file_id = self.next_file_id();
+            self.file_ids.extend(file.id.map(|staged| (staged, file_id)));
             file_rows.push(file_row(file, file_id, id, self.snapshot.id, next_row_id, &directory));
             stat_rows.extend(file.column_stats.iter().map(|s| stat_row(file_id, id, s)));
             next_row_id += file.record_count.cast_signed();
@@ -311,7 +319,7 @@ impl<'a> Writer<'a> {
     }
 
     /// A table's directory and the types of its leaf columns.
-    async fn layout(
+    pub(super) async fn layout(
         &mut self,
         catalog: &Catalog,
         table: TableId,
@@ -454,6 +462,21 @@ impl<'a> Writer<'a> {
         self.snapshot.next_catalog_id - 1
     }
 
+    pub(super) fn next_file_id(&mut self) -> i64 {
+        self.snapshot.next_file_id += 1;
+        self.snapshot.next_file_id - 1
+    }
+
+    /// The id of a table of the base, or the new one of a table that this commit creates.
+    pub(super) fn table_id(&self, id: TableId) -> TableId {
+        self.table_ids.get(&id).copied().unwrap_or(id)
+    }
+
+    /// The same of a data file.
+    pub(super) fn file_id(&self, id: FileId) -> i64 {
+        self.file_ids.get(&id).copied().unwrap_or(id.0)
+    }
+
     fn schema_id(&self, id: SchemaId) -> SchemaId {
         self.schema_ids.get(&id).copied().unwrap_or(id)
     }
@@ -512,6 +535,14 @@ pub(super) fn column_row(
     ]
 }
 
+/// A path below `directory`, or else the full one, and which of the two it is.
+pub(super) fn relative<'a>(path: &'a str, directory: &str) -> (&'a str, bool) {
+    match path.strip_prefix(directory) {
+        Some(relative) => (relative, true),
+        None => (path, false),
+    }
+}
+
 fn file_row(
     file: &DataFile,
     id: i64,
@@ -520,10 +551,7 @@ fn file_row(
     row_id_start: i64,
     directory: &str,
 ) -> Vec<Value> {
-    let (path, is_relative) = match file.path.strip_prefix(directory) {
-        Some(relative) => (relative, true),
-        None => (file.path.as_str(), false),
-    };
+    let (path, is_relative) = relative(&file.path, directory);
     vec![
         id.into(),
         table.0.into(),

@@ -53,16 +53,32 @@ fn conflict(mine: &Changes, schemas: &[Schema], theirs: &Change) -> Option<Strin
 
 /// What happened to a table that this transaction works on.
 fn on_table(mine: &Changes, theirs: &str, table: TableId) -> Option<&'static str> {
-    let appended = mine.appended.contains_key(&table);
+    let appends = mine.appended.contains_key(&table);
+    let deletes = mine.deleted.contains_key(&table);
     let altered = mine.altered_tables.get(&table);
+    let is_dropped = mine.dropped_tables.contains(&table);
     match theirs {
-        "dropped_table" => {
-            let touched = appended || altered.is_some() || mine.dropped_tables.contains(&table);
-            touched.then_some("it dropped a table this one changes")
+        "dropped_table" if appends || deletes || altered.is_some() || is_dropped => {
+            Some("it dropped a table this one changes")
         }
         "altered_table" if altered.is_some() => Some("it altered a table this one alters"),
-        "altered_table" | "deleted_from_table" | "inlined_delete" if appended => {
-            Some("it changed a table this one inserts into")
+        "altered_table" | "inlined_delete" if appends || deletes => {
+            Some("it changed a table this one changes, too")
+        }
+        // Deletes of other files are no conflict; the commit checks each file it touches.
+        "deleted_from_table" if appends && !deletes => {
+            Some("it deleted from a table this one inserts into")
+        }
+        "inserted_into_table"
+        | "inlined_insert"
+        | "merge_adjacent"
+        | "rewrite_delete"
+        | "compacted_table"
+        | "inline_flush"
+        | "flushed_inlined"
+            if deletes =>
+        {
+            Some("it wrote to a table this one deletes from")
         }
         // Stricter than DuckLake: the rows that a new rule was checked against are not all.
         "inserted_into_table" | "inlined_insert" if altered.is_some_and(tightens) => {

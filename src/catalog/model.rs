@@ -7,8 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use roaring::RoaringTreemap;
 use uuid::Uuid;
 
 /// Ids from here on are provisional: handed out by a transaction, replaced at commit.
@@ -363,7 +365,7 @@ pub enum RelationKind {
 /// A data file of a table; immutable once written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DataFile {
-    /// Its id; `None` while it is staged in a transaction.
+    /// Its id; provisional while it is staged in a transaction, `None` before that.
     pub id: Option<FileId>,
     /// The full path or URL.
     pub path: String,
@@ -373,14 +375,22 @@ pub struct DataFile {
     pub file_size_bytes: u64,
     /// The length of the Parquet footer's Thrift part; `None` if unknown, never wrong.
     pub footer_size: Option<u64>,
-    /// The row id of its first row; `None` while staged.
+    /// The row id of its first row; `None` while staged, and where the file keeps each row's id.
     pub row_id_start: Option<i64>,
+    /// The oldest snapshot of its rows; `None` while staged.
+    pub begin: Option<SnapshotId>,
+    /// The newest snapshot of its rows, in a file that keeps each row's snapshot.
+    pub partial_max: Option<SnapshotId>,
+    /// How its columns are found by name, if they have no ids.
+    pub name_mapping: Option<i64>,
     /// Statistics by leaf column, of those columns that were asked for and are known.
     pub column_stats: BTreeMap<ColumnId, ColumnStats>,
     /// The partition it is in; none for files of an unpartitioned table.
     pub partition: Option<FilePartition>,
-    /// What reading this file needs beyond plain Parquet.
-    pub traits: FileTraits,
+    /// The files that tell which of its rows are deleted; nearly always at most one.
+    pub deletes: Vec<DeleteFile>,
+    /// Positions of rows that are deleted besides: in the catalog, or by this transaction.
+    pub deleted: Arc<RoaringTreemap>,
 }
 
 /// The partition of a file.
@@ -392,15 +402,82 @@ pub struct FilePartition {
     pub values: Vec<Option<String>>,
 }
 
-/// What another engine has done to a file that a reader has to respect.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FileTraits {
-    /// Visible delete files exist for it.
-    pub has_deletes: bool,
-    /// It holds rows of several snapshots (`partial_max` is set).
-    pub is_partial: bool,
-    /// Its columns are found by name through a mapping (`mapping_id` is set).
-    pub has_name_mapping: bool,
+/// A file that tells which rows of a data file are deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteFile {
+    /// Its id.
+    pub id: FileId,
+    /// The full path or URL.
+    pub path: String,
+    /// How the positions are written.
+    pub format: DeleteFormat,
+    /// Exact size.
+    pub file_size_bytes: u64,
+    /// The snapshot of its oldest delete, and of all that have none of their own.
+    pub begin: SnapshotId,
+}
+
+/// How a delete file keeps its positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteFormat {
+    /// Rows of file path and position, and perhaps the snapshot of each delete.
+    Parquet,
+    /// Iceberg's `deletion-vector-v1` without its Puffin container.
+    DeletionVector,
+}
+
+/// Rows of one table that a transaction deletes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeletedFrom {
+    /// The table.
+    pub table: Table,
+    /// By data file.
+    pub files: BTreeMap<FileId, DeletedRows>,
+}
+
+/// Rows of one data file that a transaction deletes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DeletedRows {
+    /// Every row it has.
+    All,
+    /// Those at these positions.
+    At(Arc<RoaringTreemap>),
+}
+
+impl DeletedRows {
+    /// Whether no row of `file` is left.
+    pub fn is_all_of(&self, file: &DataFile) -> bool {
+        match self {
+            Self::All => true,
+            Self::At(positions) => positions.len() >= file.record_count,
+        }
+    }
+}
+
+/// The end of some or all rows of a data file, ready to be committed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deletion {
+    /// The data file.
+    pub file: FileId,
+    /// The delete files it had, which must still be the current ones.
+    pub replaces: Vec<DeleteFile>,
+    /// The delete file it gets; `None` ends the data file.
+    pub delete_file: Option<NewDeleteFile>,
+}
+
+/// A delete file that was written for a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDeleteFile {
+    /// The full path or URL.
+    pub path: String,
+    /// Rows in it.
+    pub delete_count: u64,
+    /// Exact size.
+    pub file_size_bytes: u64,
+    /// The length of the Parquet footer's Thrift part.
+    pub footer_size: Option<u64>,
+    /// The oldest and newest snapshot it names; `None` if all its deletes are this commit's.
+    pub snapshots: Option<(SnapshotId, SnapshotId)>,
 }
 
 /// Statistics of one leaf column in one file. Bounds are sound, never too narrow; text in the
@@ -455,6 +532,8 @@ pub struct Changes {
     pub altered_views: BTreeMap<ViewId, Altered<View>>,
     /// Files added to tables of the base or to new ones.
     pub appended: BTreeMap<TableId, Vec<DataFile>>,
+    /// Rows deleted from data files of the base, and from those added here.
+    pub deleted: BTreeMap<TableId, DeletedFrom>,
 }
 
 impl Changes {
@@ -483,6 +562,16 @@ pub struct Altered<T> {
     pub now: T,
 }
 
+/// What became of a commit that met no conflict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// It is the newest snapshot.
+    As(Snapshot),
+    /// Nothing was written: another commit, which is the newest now, took the id that its files
+    /// expect.
+    Overtaken(Snapshot),
+}
+
 /// What `Catalog::commit` is given.
 #[derive(Debug, Clone)]
 pub struct Commit {
@@ -490,8 +579,22 @@ pub struct Commit {
     pub base: Snapshot,
     /// The changes.
     pub changes: Changes,
+    /// What becomes of the deletes among them.
+    pub deletions: BTreeMap<TableId, Vec<Deletion>>,
+    /// The id that files written for this commit say it has, if any does.
+    pub expects: Option<SnapshotId>,
     /// Who commits, for history.
     pub author: Option<String>,
     /// Why, for history.
     pub message: Option<String>,
+}
+
+impl Commit {
+    /// The files that are visible once it is committed.
+    pub fn files(&self) -> Vec<String> {
+        let data = self.changes.appended.values().flatten().map(|file| file.path.clone());
+        let deletions = self.deletions.values().flatten();
+        let deletes = deletions.filter_map(|deletion| deletion.delete_file.as_ref());
+        data.chain(deletes.map(|file| file.path.clone())).collect()
+    }
 }

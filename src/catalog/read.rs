@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Catalog;
 use super::backend::{Row, Value};
 use super::model::*;
-use super::types::{assemble, parse_time, parse_type};
-use super::widen::{leaves, retype_stats};
+use super::types::{assemble, parse_time};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The rows of a versioned table that are visible at snapshot `$1`.
@@ -41,6 +41,41 @@ impl Catalog {
                 .with_help("restore it from a backup")
         })?;
         snapshot(row)
+    }
+
+    /// The snapshot with an id, unless there is none (any more).
+    pub async fn snapshot_with_id(&self, id: SnapshotId) -> Result<Option<Snapshot>> {
+        let sql =
+            format!("SELECT {SNAPSHOT_COLUMNS} FROM ducklake_snapshot s WHERE s.snapshot_id = $1");
+        let rows = self.backend().query(&sql, &[id.into()]).await?;
+        rows.first().map(snapshot).transpose()
+    }
+
+    /// The newest snapshot up to `last` that is not younger than `time`. Times are compared here:
+    /// their text in the catalog is not the same with every writer.
+    pub async fn snapshot_at(
+        &self,
+        time: DateTime<Utc>,
+        last: SnapshotId,
+    ) -> Result<Option<Snapshot>> {
+        let sql = format!(
+            "SELECT {SNAPSHOT_COLUMNS} FROM ducklake_snapshot s WHERE s.snapshot_id <= $1 \
+             ORDER BY s.snapshot_id DESC LIMIT 1000"
+        );
+        let mut last = last;
+        loop {
+            let rows = self.backend().query(&sql, &[last.into()]).await?;
+            for row in &rows {
+                let snapshot = snapshot(row)?;
+                if snapshot.time <= time {
+                    return Ok(Some(snapshot));
+                }
+                last = SnapshotId(snapshot.id.0 - 1);
+            }
+            if rows.is_empty() {
+                return Ok(None);
+            }
+        }
     }
 
     /// Every snapshot up to `at`, oldest first.
@@ -201,123 +236,8 @@ impl Catalog {
         Ok(rows.first().and_then(|row| row.opt_text(0)))
     }
 
-    /// How many data files a table has.
-    pub async fn n_data_files(&self, at: SnapshotId, table: TableId) -> Result<usize> {
-        let sql =
-            format!("SELECT count(*) FROM ducklake_data_file WHERE table_id = $2 AND {VISIBLE}");
-        let rows = self.backend().query(&sql, &[at.0.into(), table.0.into()]).await?;
-        let count = rows.first().map_or(Ok(0), |row| row.count(0))?;
-        Ok(usize::try_from(count).unwrap_or(usize::MAX))
-    }
-
-    /// The data files of a table in the order they were added, with the statistics of `stats_of`.
-    pub async fn data_files(
-        &self,
-        at: SnapshotId,
-        table: &Table,
-        stats_of: &[ColumnId],
-    ) -> Result<Vec<DataFile>> {
-        let sql = format!(
-            "SELECT data_file_id, path, path_is_relative, record_count, file_size_bytes, \
-             footer_size, row_id_start, partial_max, mapping_id FROM ducklake_data_file \
-             WHERE table_id = $2 AND {VISIBLE} ORDER BY data_file_id"
-        );
-        let values = [at.0.into(), table.id.0.into()];
-        let rows = self.backend().query(&sql, &values).await?;
-        let deleted = format!(
-            "SELECT DISTINCT data_file_id FROM ducklake_delete_file WHERE table_id = $2 AND {VISIBLE}"
-        );
-        let deleted = self.backend().query(&deleted, &values).await?;
-        let deleted = deleted.iter().map(|row| row.int(0)).collect::<Result<Vec<_>>>()?;
-        let mut files = BTreeMap::new();
-        for row in &rows {
-            let id = row.int(0)?;
-            let file = data_file(at, table, row, deleted.contains(&id))?;
-            files.insert(id, file);
-        }
-        if !files.is_empty() {
-            self.attach_stats(table.id, stats_of, &mut files).await?;
-            self.retype_stats(table, stats_of, &mut files).await?;
-        }
-        Ok(files.into_values().collect())
-    }
-
-    async fn attach_stats(
-        &self,
-        table: TableId,
-        stats_of: &[ColumnId],
-        files: &mut BTreeMap<i64, DataFile>,
-    ) -> Result<()> {
-        if stats_of.is_empty() {
-            return Ok(());
-        }
-        let columns: Vec<String> = stats_of.iter().map(ToString::to_string).collect();
-        let sql = format!(
-            "SELECT data_file_id, column_id, column_size_bytes, value_count, null_count, min_value, \
-             max_value, contains_nan FROM ducklake_file_column_stats \
-             WHERE table_id = $1 AND column_id IN ({})",
-            columns.join(", ")
-        );
-        for row in self.backend().query(&sql, &[table.0.into()]).await? {
-            if let Some(file) = files.get_mut(&row.int(0)?) {
-                file.column_stats.insert(ColumnId(row.int(1)?), column_stats(&row)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Brings statistics of files that were written before a column's type changed to the new type.
-    async fn retype_stats(
-        &self,
-        table: &Table,
-        stats_of: &[ColumnId],
-        files: &mut BTreeMap<i64, DataFile>,
-    ) -> Result<()> {
-        let leaves: BTreeMap<i64, &ColumnType> = leaves(&table.columns)
-            .into_iter()
-            .filter(|leaf| stats_of.contains(&leaf.id))
-            .map(|leaf| (leaf.id.0, &leaf.column_type))
-            .collect();
-        let sql = "SELECT DISTINCT column_id, column_type FROM ducklake_column \
-                   WHERE table_id = $1 AND end_snapshot IS NOT NULL";
-        let mut changed = Vec::new();
-        for row in self.backend().query(sql, &[table.id.0.into()]).await? {
-            let (id, old) = (row.int(0)?, row.text(1)?);
-            let is_changed = leaves.get(&id).is_some_and(|now| parse_type(&old, vec![]) != **now);
-            if is_changed {
-                changed.push(id.to_string());
-            }
-        }
-        if changed.is_empty() {
-            return Ok(());
-        }
-        let sql = format!(
-            "SELECT f.data_file_id, c.column_id, c.column_type FROM ducklake_column c \
-             JOIN ducklake_data_file f ON f.table_id = c.table_id \
-             AND f.begin_snapshot >= c.begin_snapshot AND f.begin_snapshot < c.end_snapshot \
-             WHERE c.table_id = $1 AND c.column_id IN ({})",
-            changed.join(", ")
-        );
-        for row in self.backend().query(&sql, &[table.id.0.into()]).await? {
-            let (column, old) = (row.int(1)?, parse_type(&row.text(2)?, vec![]));
-            let file = files.get_mut(&row.int(0)?);
-            let stats = file.and_then(|file| file.column_stats.get_mut(&ColumnId(column)));
-            if let (Some(stats), Some(now)) = (stats, leaves.get(&column)) {
-                retype_stats(stats, &old, now);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether another engine keeps rows, or deletions of rows, of this table in the catalog.
+    /// Whether another engine keeps rows of this table in the catalog.
     pub async fn has_inlined_data(&self, at: SnapshotId, table: TableId) -> Result<bool> {
-        let deletes = format!("ducklake_inlined_delete_{table}");
-        if self.backend().has_table(&deletes).await? {
-            let sql = format!("SELECT 1 FROM {deletes} WHERE begin_snapshot <= $1 LIMIT 1");
-            if !self.backend().query(&sql, &[at.0.into()]).await?.is_empty() {
-                return Ok(true);
-            }
-        }
         let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1";
         for row in self.backend().query(sql, &[table.0.into()]).await? {
             let name = row.text(0)?.replace('"', "\"\"");
@@ -350,37 +270,8 @@ fn view(schema: &Schema, row: &Row) -> Result<View> {
     })
 }
 
-fn data_file(at: SnapshotId, table: &Table, row: &Row, has_deletes: bool) -> Result<DataFile> {
-    Ok(DataFile {
-        id: Some(FileId(row.int(0)?)),
-        path: path(row, 1)?.resolve(&table.directory),
-        record_count: row.count(3)?,
-        file_size_bytes: row.count(4)?,
-        footer_size: row.opt_count(5)?,
-        row_id_start: row.opt_int(6)?,
-        column_stats: BTreeMap::new(),
-        partition: None,
-        traits: FileTraits {
-            has_deletes,
-            is_partial: row.opt_int(7)?.is_some_and(|newest_row| newest_row > at.0),
-            has_name_mapping: row.opt_int(8)?.is_some(),
-        },
-    })
-}
-
-fn column_stats(row: &Row) -> Result<ColumnStats> {
-    Ok(ColumnStats {
-        column_size_bytes: row.opt_count(2)?.unwrap_or(0),
-        value_count: row.opt_count(3)?,
-        null_count: row.opt_count(4)?,
-        min: row.opt_text(5),
-        max: row.opt_text(6),
-        contains_nan: row.opt_flag(7)?,
-    })
-}
-
 /// An object's path and, after it, whether it is relative; none is the parent's own.
-fn path(row: &Row, index: usize) -> Result<ObjectPath> {
+pub(super) fn path(row: &Row, index: usize) -> Result<ObjectPath> {
     match row.opt_text(index) {
         None => Ok(ObjectPath::Relative(String::new())),
         Some(path) if row.flag(index + 1)? => Ok(ObjectPath::Relative(path)),

@@ -4,6 +4,10 @@
 //! sees its own work before anyone else does; cloning it is how a statement can fail without
 //! leaving a trace. Objects it creates have provisional ids until the commit numbers them.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Catalog;
@@ -29,6 +33,32 @@ impl Transaction {
         Ok(Self { catalog: catalog.clone(), base, changes, next_provisional: PROVISIONAL })
     }
 
+    /// The past of this transaction: the snapshot with an id, and no changes.
+    pub async fn at_version(&self, id: SnapshotId) -> Result<Self> {
+        let newest = self.base.id;
+        let found = if id <= newest { self.catalog.snapshot_with_id(id).await? } else { None };
+        let base = found.ok_or_else(|| {
+            Error::not_found(format!("version {id} does not exist"))
+                .with_help(format!("the newest is {newest}; snapshots() lists them"))
+        })?;
+        Ok(self.pinned_to(base))
+    }
+
+    /// The past of this transaction: the newest snapshot at a time, and no changes.
+    pub async fn at_time(&self, time: DateTime<Utc>) -> Result<Self> {
+        let found = self.catalog.snapshot_at(time, self.base.id).await?;
+        let base = found.ok_or_else(|| {
+            Error::not_found(format!("no version is as old as {time}"))
+                .with_help("snapshots() lists when each version was committed")
+        })?;
+        Ok(self.pinned_to(base))
+    }
+
+    fn pinned_to(&self, base: Snapshot) -> Self {
+        let (catalog, changes) = (self.catalog.clone(), Changes::default());
+        Self { catalog, base, changes, next_provisional: PROVISIONAL }
+    }
+
     /// The snapshot it is on.
     pub fn base(&self) -> &Snapshot {
         &self.base
@@ -46,7 +76,8 @@ impl Transaction {
 
     /// What to commit.
     pub fn into_commit(self, author: Option<String>, message: Option<String>) -> Commit {
-        Commit { base: self.base, changes: self.changes, author, message }
+        let deletions = BTreeMap::new();
+        Commit { base: self.base, changes: self.changes, deletions, expects: None, author, message }
     }
 
     /// Every snapshot up to the pinned one, oldest first.
@@ -158,6 +189,25 @@ impl Transaction {
 
     /// The data files of a table, the staged ones last, with the statistics of `stats_of`.
     pub async fn data_files(&self, table: &Table, stats_of: &[ColumnId]) -> Result<Vec<DataFile>> {
+        let mut files = self.files(table, stats_of).await?;
+        if let Some(deleted) = self.changes.deleted.get(&table.id) {
+            let rows = |file: &DataFile| file.id.and_then(|id| deleted.files.get(&id));
+            files.retain(|file| rows(file) != Some(&DeletedRows::All));
+            for file in &mut files {
+                if let Some(DeletedRows::At(positions)) = rows(file) {
+                    *Arc::make_mut(&mut file.deleted) |= positions.as_ref();
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// The same with the rows that this transaction deletes.
+    pub async fn files_before_deletes(&self, table: &Table) -> Result<Vec<DataFile>> {
+        self.files(table, &[]).await
+    }
+
+    async fn files(&self, table: &Table, stats_of: &[ColumnId]) -> Result<Vec<DataFile>> {
         let mut files = match table.id.is_provisional() {
             true => vec![],
             false => self.catalog.data_files(self.base.id, table, stats_of).await?,
@@ -290,6 +340,7 @@ impl Transaction {
             Relation::Table(table) => {
                 self.changes.appended.remove(&table.id);
                 self.changes.altered_tables.remove(&table.id);
+                self.changes.deleted.remove(&table.id);
                 match table.id.is_provisional() {
                     true => self.changes.created_tables.retain(|other| other.id != table.id),
                     false => self.changes.dropped_tables.push(table.id),
@@ -355,7 +406,34 @@ impl Transaction {
 
     /// Stages files for a table.
     pub fn append(&mut self, table: &Table, files: Vec<DataFile>) {
-        self.changes.appended.entry(table.id).or_default().extend(files);
+        for mut file in files {
+            file.id = Some(FileId(self.provisional()));
+            self.changes.appended.entry(table.id).or_default().push(file);
+        }
+    }
+
+    /// Stages the end of rows. A file that was added here and loses all of them leaves no trace.
+    pub fn delete(&mut self, table: &Table, rows: BTreeMap<FileId, DeletedRows>) {
+        let files = BTreeMap::new();
+        let deleted = self.changes.deleted.entry(table.id);
+        let deleted =
+            &mut deleted.or_insert_with(|| DeletedFrom { table: table.clone(), files }).files;
+        let appended = self.changes.appended.entry(table.id).or_default();
+        for (file, rows) in rows {
+            let all = match (deleted.remove(&file), rows) {
+                (Some(DeletedRows::At(before)), DeletedRows::At(now)) => {
+                    DeletedRows::At(Arc::new(before.as_ref() | now.as_ref()))
+                }
+                (Some(DeletedRows::All), _) => DeletedRows::All,
+                (_, rows) => rows,
+            };
+            match appended.iter().position(|other| other.id == Some(file)) {
+                Some(index) if all.is_all_of(&appended[index]) => drop(appended.remove(index)),
+                _ => drop(deleted.insert(file, all)),
+            }
+        }
+        self.changes.appended.retain(|_, files| !files.is_empty());
+        self.changes.deleted.retain(|_, deleted| !deleted.files.is_empty());
     }
 
     fn provisional(&mut self) -> i64 {

@@ -15,6 +15,7 @@ mod alter;
 mod bind;
 mod constrain;
 mod define;
+mod dml;
 mod history;
 mod inspect;
 mod label;
@@ -27,6 +28,7 @@ mod progress;
 mod readers;
 mod recase;
 mod settings;
+mod travel;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,12 +43,12 @@ pub use self::outcome::{Outcome, Rows};
 pub(crate) use self::plan::{Planned, Planner};
 pub use self::progress::{Progress, ProgressReading};
 use crate::catalog::Transaction;
-use crate::catalog::model::RelationKind;
+use crate::catalog::model::{Committed, RelationKind, SnapshotId};
 use crate::diagnostic::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{Command, Script, Statement};
 use crate::warehouse::Warehouse;
-use crate::write::Staged;
+use crate::write::{Staged, deletes};
 
 /// One user's connection to a warehouse.
 #[derive(Debug)]
@@ -137,6 +139,8 @@ impl Session {
                 self.drop_relations(RelationKind::View, names, *if_exists).await
             }
             Command::Insert(insert) => self.insert(insert).await,
+            Command::ChangeRows(change) => Box::pin(self.change_rows(change)).await,
+            Command::Truncate { tables } => self.truncate(tables, "TRUNCATE").await,
             Command::Copy(copy) => Box::pin(self.copy(copy)).await,
             Command::Describe(subject) => self.describe(subject).await,
             Command::Summarize(subject) => self.summarize(subject).await,
@@ -265,26 +269,55 @@ fn no_transaction() -> Error {
     Error::invalid("no transaction is open").with_help("BEGIN opens one")
 }
 
-/// Makes a transaction visible. Its files stay if that succeeds, except those of tables that the
-/// transaction itself dropped again; if it fails they are all deleted.
+/// Makes a transaction visible. Its files stay if that succeeds, except those that no row of it
+/// names any more; if it fails they are all deleted.
 async fn commit(
     warehouse: &Warehouse,
     transaction: Transaction,
     staged: &[Arc<Staged>],
 ) -> Result<()> {
-    let live: Vec<String> =
-        transaction.changes().appended.values().flatten().map(|file| file.path.clone()).collect();
-    if !transaction.is_empty() {
-        let commit = transaction.into_commit(None, None);
-        if let Err(error) = warehouse.catalog().commit(&commit).await {
-            for staged in staged {
+    let late = Staged::new(Arc::clone(warehouse.storage()));
+    let committed = match transaction.is_empty() {
+        true => Ok(vec![]),
+        false => commit_rebased(warehouse, transaction, &late).await,
+    };
+    let all = staged.iter().chain([&late]);
+    match committed {
+        Ok(live) => {
+            for staged in all {
+                staged.keep_only(&live).await?;
+            }
+            Ok(())
+        }
+        Err(error) => {
+            for staged in all {
                 staged.discard().await;
             }
-            return Err(error);
+            Err(error)
         }
     }
-    for staged in staged {
-        staged.keep_only(&live).await?;
+}
+
+/// Commits, on top of whatever is the newest snapshot; gives the files that are visible now.
+async fn commit_rebased(
+    warehouse: &Warehouse,
+    transaction: Transaction,
+    staged: &Staged,
+) -> Result<Vec<String>> {
+    let (catalog, storage) = (warehouse.catalog(), warehouse.storage());
+    let mut newest = match transaction.changes().deleted.is_empty() {
+        true => transaction.base().clone(),
+        false => catalog.snapshot().await?,
+    };
+    let mut commit = transaction.clone().into_commit(None, None);
+    loop {
+        let next = SnapshotId(newest.id.0 + 1);
+        let (deletions, depends) = deletes::prepare(&transaction, next, storage, staged).await?;
+        commit.deletions = deletions;
+        commit.expects = depends.then_some(next);
+        match catalog.commit(&commit).await? {
+            Committed::As(_) => return Ok(commit.files()),
+            Committed::Overtaken(by) => newest = by,
+        }
     }
-    Ok(())
 }

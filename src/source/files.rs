@@ -2,11 +2,12 @@
 //!
 //! A name is a path, a URL or a glob of either. The format follows from the function or the
 //! extension, the compression from the extension, the types from a sample that covers every file;
-//! files that disagree get the type that holds both. Reading is DataFusion's listing table.
+//! files that disagree get the type that holds both. [`super::find`] lists the files, [`super::scan`]
+//! reads them.
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::common::config::{CsvOptions, JsonOptions};
@@ -17,19 +18,20 @@ use datafusion::datasource::file_format::avro::AvroFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::json::JsonFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
-use datafusion::datasource::listing::{
-    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
-};
+use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::execution::SessionState;
 use datafusion::functions::core::expr_fn::nullif;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast, lit};
-use futures::TryStreamExt;
-use object_store::{ObjectMeta, ObjectStore};
+use datafusion::scalar::ScalarValue;
+use object_store::ObjectMeta;
+use percent_encoding::percent_decode_str;
 
+use super::find::{Found, find};
 use super::options::{ReadOptions, SAMPLE_SIZE, as_text};
+use super::scan::FileTable;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{self, Storage};
+use crate::storage::Storage;
 
 /// A file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +71,8 @@ impl Format {
 
 /// The format and compression that a file name's ending tells, such as `.csv.gz`.
 pub(crate) fn by_extension(name: &str) -> (Option<Format>, CompressionTypeVariant) {
-    // Only a URL has a query and a fragment; in a path `?` is any character.
-    let name = match name.contains("://") {
+    // Only a web server's URL has a query and a fragment; elsewhere `?` is any character.
+    let name = match name.starts_with("http://") || name.starts_with("https://") {
         true => name.split(['?', '#']).next().unwrap_or(name),
         false => name,
     };
@@ -98,13 +100,6 @@ pub(crate) fn looks_like_file(name: &str) -> bool {
     name.contains(['/', '*', '?']) || by_extension(name).0.is_some()
 }
 
-/// The files of one reader, found.
-struct Found {
-    urls: Vec<ListingTableUrl>,
-    store: Arc<dyn ObjectStore>,
-    objects: Vec<ObjectMeta>,
-}
-
 /// Opens `names` as one table.
 pub(crate) async fn open(
     state: &SessionState,
@@ -127,31 +122,70 @@ pub(crate) async fn open(
         })?,
         None => by_suffix,
     };
-    let found = find(state, storage, names).await?;
+    let found = find(storage, names).await?;
     let is_tsv = first.to_lowercase().contains(".tsv");
     let file_format = file_format(format, compression, options, is_tsv);
     let schema = match &options.columns {
         Some(schema) => Arc::clone(schema),
         None => infer(state, &file_format, &found, format, options).await?,
     };
-    let mut listing = ListingOptions::new(file_format).with_file_extension("");
-    if options.hive_partitioning {
-        let columns = listing.infer_partitions(state, &found.urls[0]).await?;
-        let typed = columns.into_iter().map(|name| (name, DataType::Utf8)).collect();
-        listing = listing.with_table_partition_cols(typed);
-    }
+    let (constants, files) = partitioned(&found, options)?;
     let read = match &options.null {
         Some(_) => Arc::new(as_text(&schema)),
         None => Arc::clone(&schema),
     };
-    let config = ListingTableConfig::new_with_multi_paths(found.urls)
-        .with_listing_options(listing)
-        .with_schema(read);
-    let table: Arc<dyn TableProvider> = Arc::new(ListingTable::try_new(config)?);
+    let store = (found.url, &found.store);
+    let table = FileTable::new(state, store, file_format, read, constants.clone(), files).await?;
+    let table: Arc<dyn TableProvider> = Arc::new(table);
     match &options.null {
-        Some(null) => with_nulls(table, &schema, null),
+        Some(null) => {
+            let fields = schema.fields().iter().chain(&constants).cloned();
+            with_nulls(table, &Schema::new(fields.collect::<Vec<_>>()), null)
+        }
         None => Ok(table),
     }
+}
+
+/// The files with the constants that each has: the `key=value` directories of its path, and its
+/// name.
+fn partitioned(
+    found: &Found,
+    options: &ReadOptions,
+) -> Result<(Vec<FieldRef>, Vec<PartitionedFile>)> {
+    let keys = match (options.hive_partitioning, found.objects.first()) {
+        (true, Some(first)) => hive(first).into_iter().map(|(key, _)| key).collect(),
+        _ => vec![],
+    };
+    let file = |object: &ObjectMeta| {
+        let values = hive(object);
+        let mut constants = Vec::with_capacity(keys.len() + 1);
+        for key in &keys {
+            let value = values.iter().find(|(name, _)| name == key).ok_or_else(|| {
+                let message = format!("'{}' has no directory {key}=…", found.shown(object));
+                Error::invalid(message).with_help("every file needs the keys of the first one")
+            })?;
+            let is_null = value.1 == "__HIVE_DEFAULT_PARTITION__";
+            constants.push(ScalarValue::Utf8((!is_null).then(|| value.1.clone())));
+        }
+        if options.filename {
+            constants.push(ScalarValue::from(found.shown(object)));
+        }
+        Ok(PartitionedFile::from(object.clone()).with_partition_values(constants))
+    };
+    let files = found.objects.iter().map(file).collect::<Result<Vec<_>>>()?;
+    let names = keys.iter().map(String::as_str).chain(options.filename.then_some("filename"));
+    let field = |name| Arc::new(Field::new(name, DataType::Utf8, true));
+    Ok((names.map(field).collect(), files))
+}
+
+/// The `key=value` directories of a path, outermost first.
+fn hive(object: &ObjectMeta) -> Vec<(String, String)> {
+    let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+    let parts = object.location.parts().map(|part| part.as_ref().to_owned()).collect::<Vec<_>>();
+    let directories = parts.iter().take(parts.len().saturating_sub(1));
+    let pairs = directories.filter_map(|part| part.split_once('='));
+    // An object store's path encodes `%`, which hive's own encoding has used.
+    pairs.map(|(key, value)| (decoded(key), decoded(&decoded(value)))).collect()
 }
 
 /// The table, read as text, with `null` as NULL and then its types. DataFusion's CSV reader takes
@@ -174,87 +208,6 @@ fn with_nulls(
     let exprs: Vec<Expr> = schema.fields().iter().map(typed).collect();
     let plan = LogicalPlanBuilder::scan("csv", provider_as_source(table), None)?;
     Ok(Arc::new(ViewTable::new(plan.project(exprs)?.build()?, None)))
-}
-
-async fn find(state: &SessionState, storage: &Storage, names: &[String]) -> Result<Found> {
-    let mut found: Option<Found> = None;
-    for name in names {
-        let url = listing_url(storage, name)?;
-        let store =
-            state.runtime_env().object_store(&url).map_err(|e| storage::storage(name, e))?;
-        let objects = list(state, &url, &store).await.map_err(|e| missing(name, e))?;
-        if objects.is_empty() {
-            return Err(no_match(name));
-        }
-        match &mut found {
-            None => found = Some(Found { urls: vec![url], store, objects }),
-            Some(found) if found.urls[0].object_store() == url.object_store() => {
-                found.urls.push(url);
-                found.objects.extend(objects);
-            }
-            Some(_) => {
-                return Err(Error::unsupported("one reader cannot read from two stores")
-                    .with_help("read each on its own and combine them with UNION ALL BY NAME"));
-            }
-        }
-    }
-    found.ok_or_else(|| Error::invalid("no file is named"))
-}
-
-/// The files below a URL; empty ones hold nothing to read.
-async fn list(
-    state: &SessionState,
-    url: &ListingTableUrl,
-    store: &Arc<dyn ObjectStore>,
-) -> datafusion::common::Result<Vec<ObjectMeta>> {
-    let listed = url.list_all_files(state, store.as_ref(), "").await?;
-    listed.try_filter(|object| std::future::ready(object.size > 0)).try_collect().await
-}
-
-fn no_match(name: &str) -> Error {
-    let error = match name.contains(['*', '?', '[']) {
-        true => format!("no file matches '{name}'"),
-        false => format!("file '{name}' does not exist or is empty"),
-    };
-    Error::not_found(error).with_help(match storage::remote(name) {
-        Ok(Some(_)) => "check the URL and the credentials".to_owned(),
-        _ => format!(
-            "relative paths start at the working directory{}",
-            std::env::current_dir().map(|dir| format!(", {}", dir.display())).unwrap_or_default()
-        ),
-    })
-}
-
-fn missing(name: &str, error: datafusion::common::DataFusionError) -> Error {
-    let not_found =
-        error.to_string().contains("not found") || error.to_string().contains("No such file");
-    match not_found {
-        true => no_match(name).with_source(error),
-        false => storage::storage(name, error),
-    }
-}
-
-/// A path, URL or glob as DataFusion lists it; makes the store known.
-fn listing_url(storage: &Storage, name: &str) -> Result<ListingTableUrl> {
-    let Some(url) = storage::remote(name)? else {
-        let path = name.strip_prefix("file://").unwrap_or(name);
-        return ListingTableUrl::parse(path).map_err(|e| storage::storage(name, e));
-    };
-    storage.register(&url)?;
-    // A query string is the server's, not a glob.
-    let glob_at = match url.scheme() {
-        "http" | "https" => None,
-        _ => name.find(['*', '?', '[']),
-    };
-    let parsed = match glob_at.and_then(|at| name[..at].rfind('/')) {
-        Some(slash) => {
-            let prefix = url::Url::parse(&name[..=slash]).map_err(|e| storage::storage(name, e))?;
-            ListingTableUrl::try_new(prefix, None)
-                .and_then(|prefix| prefix.with_glob(&name[slash + 1..]))
-        }
-        None => ListingTableUrl::try_new(url, None),
-    };
-    parsed.map_err(|e| storage::storage(name, e))
 }
 
 fn file_format(
@@ -317,7 +270,7 @@ async fn infer(
             let message = crate::error::message_of(&e);
             Error::new(
                 ErrorKind::Corrupt,
-                format!("'{}' cannot be read: {message}", shown(found, object)),
+                format!("'{}' cannot be read: {message}", found.shown(object)),
             )
             .with_source(e)
         })?;
@@ -328,7 +281,7 @@ async fn infer(
     }
     let schema = schema.ok_or_else(|| Error::internal("a reader without files"))?;
     if schema.fields().is_empty() {
-        let message = format!("'{}' has no columns", shown(found, &found.objects[0]));
+        let message = format!("'{}' has no columns", found.shown(&found.objects[0]));
         return Err(Error::new(ErrorKind::Corrupt, message));
     }
     match kind {
@@ -341,14 +294,6 @@ async fn infer(
 fn nullable(schema: &Schema) -> Schema {
     let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
     Schema::new(fields.collect::<Vec<_>>())
-}
-
-/// A file's path or URL as the user would write it.
-fn shown(found: &Found, object: &ObjectMeta) -> String {
-    match found.urls[0].object_store().as_str() {
-        "file:///" => format!("/{}", object.location),
-        store => format!("{store}{}", object.location),
-    }
 }
 
 /// The schema that reads both: all columns of either, each wide enough for both.
@@ -403,6 +348,7 @@ mod tests {
             ("s3://b/logs/*.json.gz", Some(Format::Json), C::GZIP),
             ("x.ndjson.zst", Some(Format::Json), C::ZSTD),
             ("x.PARQUET", Some(Format::Parquet), C::UNCOMPRESSED),
+            ("s3://b/logs/?.csv", Some(Format::Csv), C::UNCOMPRESSED),
             ("https://h/x.csv?token=1.gz", Some(Format::Csv), C::UNCOMPRESSED),
             ("x.dat", None, C::UNCOMPRESSED),
         ] {

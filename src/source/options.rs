@@ -32,6 +32,7 @@ pub(crate) struct ReadOptions {
     pub(crate) ragged: Option<bool>,
     pub(crate) array: bool,
     pub(crate) hive_partitioning: bool,
+    pub(crate) filename: bool,
 }
 
 const CSV: &[&str] = &[
@@ -51,9 +52,11 @@ const CSV: &[&str] = &[
     "newlines_in_values",
     "null_padding",
     "hive_partitioning",
+    "filename",
 ];
-const JSON: &[&str] = &["format", "compression", "columns", "sample_size", "hive_partitioning"];
-const OTHER: &[&str] = &["hive_partitioning"];
+const JSON: &[&str] =
+    &["format", "compression", "columns", "sample_size", "hive_partitioning", "filename"];
+const OTHER: &[&str] = &["hive_partitioning", "filename"];
 
 /// Splits the arguments of a reader into its files and its options.
 pub(crate) fn parse(
@@ -160,6 +163,7 @@ fn set(
         "newlines_in_values" => options.newlines_in_values = Some(flag()?),
         "null_padding" => options.ragged = Some(flag()?),
         "hive_partitioning" => options.hive_partitioning = flag()?,
+        "filename" => options.filename = flag()?,
         _ => match text(value).as_deref() {
             Some("array") => options.array = true,
             Some("newline_delimited" | "nd" | "auto") => {}

@@ -1,8 +1,9 @@
 //! The language: script text to spanned, classified statements.
 //!
 //! [`script`] splits a whole text into [`Statement`]s by its tokens (never by lines) after
-//! replacing `:name` variables; [`tokens`] smooths what sqlparser would misread; [`parser`] turns the tokens of one statement into a [`Command`];
-//! [`types`] maps SQL type names. Every span counts in the text as the user wrote it, because the
+//! replacing `:name` variables; [`tokens`] smooths what sqlparser would misread; [`parser`] turns
+//! the tokens of one statement into a [`Command`], [`dml`] those that change rows; [`types`] maps SQL
+//! type names. Every span counts in the text as the user wrote it, because the
 //! tokens keep their places through substitution.
 //!
 //! This layer knows the grammar and nothing else: no catalog, no planning, no I/O. A query inside
@@ -10,6 +11,7 @@
 
 mod alter;
 mod create;
+pub(crate) mod dml;
 mod expr;
 mod limits;
 pub mod name;
@@ -24,7 +26,6 @@ pub(crate) use expr::{columns_of, parse_expr, rename_column, spell};
 pub use name::RelationRef;
 pub(crate) use parser::{DIALECT, quoted, subquery, values_rows};
 pub use script::Script;
-pub(crate) use tokens::EARLIER_VERSION;
 
 use crate::catalog::model::{RelationKind, Transform};
 use crate::diagnostic::{Position, Span};
@@ -78,6 +79,8 @@ pub(crate) enum Command {
     Comment(Comment),
     Call(Call),
     Insert(Insert),
+    ChangeRows(Box<dml::RowChange>),
+    Truncate { tables: Vec<RelationRef> },
     Copy(Copy),
     Describe(QueryOrTable),
     Summarize(QueryOrTable),

@@ -16,6 +16,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
+use super::dml::RowChange;
 use super::limits;
 use super::name::{self, RelationRef, quote};
 use super::{
@@ -137,6 +138,9 @@ impl Dialect for WarehouseDialect {
     fn supports_interval_options(&self) -> bool {
         true
     }
+    fn supports_table_versioning(&self) -> bool {
+        true
+    }
     fn supports_limit_comma(&self) -> bool {
         true
     }
@@ -144,11 +148,11 @@ impl Dialect for WarehouseDialect {
 
 /// Parses the tokens of exactly one statement.
 pub(crate) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Command> {
-    tokens::refuse_time_travel(&tokens)?;
     let end = tokens.iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_)));
     let end = end.and_then(|token| name::span(token.span)).map(|span| span.end);
     limits::check_chains(&tokens)?;
-    let tokens = types::cast_literals(types::bracket_structs(tokens::plain_top(tokens)));
+    let tokens =
+        types::cast_literals(types::bracket_structs(tokens::select_all(tokens::plain_top(tokens))));
     let parser = Parser::new(&DIALECT)
         .with_tokens_with_locations(tokens)
         .with_recursion_limit(RECURSION_LIMIT);
@@ -553,7 +557,8 @@ fn ast_mandatory() -> sqlparser::parser::IsOptional {
 pub(crate) fn subquery(sql: &str, span: Option<Span>) -> Result<Box<Query>> {
     let wrong = |error: ParserError| Error::new(ErrorKind::Syntax, error.to_string()).or_span(span);
     let tokens = Tokenizer::new(&DIALECT, sql).tokenize_with_location();
-    let tokens = tokens::plain_top(tokens.map_err(|error| wrong(error.into()))?);
+    let tokens =
+        tokens::select_all(tokens::plain_top(tokens.map_err(|error| wrong(error.into()))?));
     Parser::new(&DIALECT).with_tokens_with_locations(tokens).parse_query().map_err(wrong)
 }
 
@@ -577,6 +582,14 @@ fn from_ast(ast: Ast) -> Result<Command> {
         Ast::CreateView(create) => Command::CreateView(create_view(create)?),
         Ast::Drop { object_type, if_exists, names, cascade, .. } => {
             drop(object_type, if_exists, &names, cascade)?
+        }
+        Ast::Delete(delete) => Command::ChangeRows(Box::new(RowChange::of_delete(delete)?)),
+        Ast::Update(update) => Command::ChangeRows(Box::new(RowChange::of_update(update)?)),
+        Ast::Merge(merge) => Command::ChangeRows(Box::new(RowChange::of_merge(merge)?)),
+        Ast::Truncate(truncate) => {
+            let names = truncate.table_names.iter();
+            let tables = names.map(|target| RelationRef::from_ast(&target.name));
+            Command::Truncate { tables: tables.collect::<Result<_>>()? }
         }
         Ast::Use(target) => Command::Use { name: use_target(target)? },
         Ast::Execute { name: Some(name), parameters, using, .. } if using.is_empty() => {
@@ -648,12 +661,7 @@ fn unsupported(ast: &Ast) -> Error {
         "CREATE" | "ALTER" | "DROP" => words.join(" "),
         _ => verb.to_owned(),
     };
-    let error = Error::unsupported(format!("{shown} is not supported"));
-    match verb {
-        "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" => error
-            .with_help("rebuild the table instead: CREATE OR REPLACE TABLE t AS SELECT … FROM t"),
-        _ => error,
-    }
+    Error::unsupported(format!("{shown} is not supported"))
 }
 
 /// The rows of a VALUES list that is the whole of a query.

@@ -31,7 +31,7 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use super::convert::differs;
 use super::evolve::{evolve, initial_default, lines_up};
-use super::types::table_field;
+use super::types::{Identity, table_field};
 use crate::catalog::model::Column;
 
 /// Makes an adapter for each file of one table.
@@ -92,6 +92,8 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
 fn present(physical: &Schema, matched: &[Option<usize>], columns: &[Column]) -> Result<SchemaRef> {
     let field = |(i, field): (usize, &Arc<Field>)| -> Result<Arc<Field>> {
         match matched[i].map(|column| &columns[column]) {
+            // Made by the reader: it has its name already.
+            None if field.name() == Identity::POSITION => Ok(Arc::clone(field)),
             None => Ok(Arc::new(field.as_ref().clone().with_name(format!("\0unmatched {i}")))),
             Some(column) if is_converted(field, column) => {
                 Ok(Arc::new(table_field(column)?.with_nullable(field.is_nullable())))

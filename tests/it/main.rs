@@ -17,6 +17,7 @@ mod duckdb;
 mod etl;
 mod evolution;
 mod faults;
+mod files;
 mod interop;
 mod s3;
 mod support;
