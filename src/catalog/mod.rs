@@ -14,18 +14,23 @@
 //! Nothing here knows Arrow, DataFusion or object stores. Opening reads one table of settings;
 //! objects are read when they are asked for.
 
+mod alter;
 mod backend;
 mod bounds;
 mod changes;
 mod commit;
 mod conflict;
 mod deletes;
+mod evolve;
 mod files;
+mod inlined;
+mod layout;
 pub mod model;
 mod read;
 mod schema;
 mod transaction;
 mod types;
+mod widen;
 
 use std::sync::Arc;
 

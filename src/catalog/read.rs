@@ -151,7 +151,11 @@ impl Catalog {
             return self.table(at, schema, row).await.map(Relation::Table).map(Some);
         }
         let rows = self.named(at, schema, "ducklake_view", "view_name", VIEW_COLUMNS, name).await?;
-        rows.first().map(|row| view(schema, row).map(Relation::View)).transpose()
+        let Some(mut view) = rows.first().map(|row| view(schema, row)).transpose()? else {
+            return Ok(None);
+        };
+        view.comment = self.comment(at, view.id.0).await?;
+        Ok(Some(Relation::View(view)))
     }
 
     /// The rows of a name: exact ones, which an index finds, else those in another case.
@@ -207,15 +211,6 @@ impl Catalog {
             .iter()
             .map(|row| Ok((ColumnId(row.int(0)?), row.opt_text(1))))
             .collect::<Result<BTreeMap<_, _>>>()?;
-        let comment = format!(
-            "SELECT value FROM ducklake_tag WHERE object_id = $2 AND key = 'comment' AND {VISIBLE}"
-        );
-        let comment = self.backend().query(&comment, &values).await?;
-        let partitioned = format!(
-            "SELECT 1 FROM ducklake_partition_info i JOIN ducklake_partition_column c \
-             ON i.partition_id = c.partition_id WHERE i.table_id = $2 AND {VISIBLE} LIMIT 1"
-        );
-        let partitioned = self.backend().query(&partitioned, &values).await?;
         Ok(Table {
             id,
             uuid: uuid(row, 1),
@@ -224,9 +219,21 @@ impl Catalog {
             directory: path.resolve(&schema.path.resolve(self.data_path())),
             path,
             columns: assemble(&columns, &comments)?,
-            comment: comment.first().and_then(|row| row.opt_text(0)),
-            is_partitioned: !partitioned.is_empty(),
+            comment: self.comment(at, id.0).await?,
+            partition: self.partition(at, id).await?,
+            sort: self.sort(at, id).await?,
+            constraints: self.constraints(at, id).await?,
+            next_column_id: row.int(5)?,
         })
+    }
+
+    /// The comment on a table or view.
+    async fn comment(&self, at: SnapshotId, object: i64) -> Result<Option<String>> {
+        let sql = format!(
+            "SELECT value FROM ducklake_tag WHERE object_id = $2 AND key = 'comment' AND {VISIBLE}"
+        );
+        let rows = self.backend().query(&sql, &[at.0.into(), object.into()]).await?;
+        Ok(rows.first().and_then(|row| row.opt_text(0)))
     }
 
     /// Whether another engine keeps rows of this table in the catalog.
@@ -243,7 +250,10 @@ impl Catalog {
     }
 }
 
-const TABLE_COLUMNS: &str = "table_id, table_uuid, table_name, path, path_is_relative";
+/// The last one is the id of the next column: above those of all versions of the table.
+const TABLE_COLUMNS: &str = "table_id, table_uuid, table_name, path, path_is_relative, \
+     (SELECT coalesce(max(c.column_id), 0) + 1 FROM ducklake_column c \
+      WHERE c.table_id = ducklake_table.table_id)";
 const VIEW_COLUMNS: &str = "view_id, view_uuid, view_name, dialect, sql, column_aliases";
 
 fn view(schema: &Schema, row: &Row) -> Result<View> {

@@ -69,14 +69,9 @@ impl Session {
         let plan = conform(plan, columns, &sources)?;
         let plan = state.create_physical_plan(&plan).await?;
         self.progress.watch(&plan);
-        let storage = Arc::clone(self.warehouse.storage());
-        let target = RowTarget::new(
-            table,
-            storage,
-            Arc::clone(staged),
-            self.progress.clone(),
-            matches!(change.with, With::Source { .. }),
-        )?;
+        let target = async || self.target(&state, table, transaction, staged).await;
+        let once = matches!(change.with, With::Source { .. });
+        let target = RowTarget::new(target().await?, target().await?, once)?;
         let changed = rows::change(plan, state.task_ctx(), Arc::new(target)).await?;
         transaction.delete(table, changed.deleted);
         transaction.append(table, changed.files);

@@ -53,6 +53,7 @@ impl Session {
         }
         assign_column_ids(&mut columns);
         let table = transaction.create_table(schema, &create.name.name, columns).await?;
+        let table = self.constrain_new(transaction, schema, &table, create).await?;
         let sources: Vec<Option<usize>> = (0..table.columns.len()).map(Some).collect();
         let plan = conform(plan, &table.columns, &sources)?;
         let rows = self.append(&state, plan, &table, transaction, staged).await?;
@@ -94,7 +95,7 @@ impl Session {
                 return Err(error.or_span(name.span));
             }
         };
-        if table.is_partitioned {
+        if table.partition.is_some() {
             return Err(Error::unsupported(format!(
                 "table \"{}\" is partitioned, and writing partitions is not supported",
                 table.name
@@ -116,15 +117,26 @@ impl Session {
     ) -> Result<u64> {
         let plan = state.create_physical_plan(&plan).await?;
         self.progress.watch(&plan);
-        let storage = Arc::clone(self.warehouse.storage());
-        let target =
-            Target::new(table.clone(), storage, Arc::clone(staged), self.progress.clone())?;
+        let target = self.target(state, table, transaction, staged).await?;
         let files = write::write(plan, state.task_ctx(), Arc::new(target)).await?;
         let rows = files.iter().map(|file| file.record_count).sum();
         if !files.is_empty() {
             transaction.append(table, files);
         }
         Ok(rows)
+    }
+
+    /// Where a statement's rows for `table` go.
+    pub(super) async fn target(
+        &self,
+        state: &SessionState,
+        table: &Table,
+        transaction: &Transaction,
+        staged: &Arc<Staged>,
+    ) -> Result<Target> {
+        let storage = Arc::clone(self.warehouse.storage());
+        let _ = transaction;
+        Target::new(state, table.clone(), storage, Arc::clone(staged), self.progress.clone())
     }
 
     pub(super) async fn copy(&mut self, copy: &Copy) -> Result<Outcome> {

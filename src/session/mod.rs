@@ -11,12 +11,15 @@
 //! A write works on a clone of the transaction, so a statement that fails leaves the transaction
 //! as it was, and its files are deleted. Without BEGIN the clone is committed at once.
 
+mod alter;
 mod bind;
+mod constrain;
 mod define;
 mod dml;
 mod history;
 mod inspect;
 mod label;
+mod layout;
 mod load;
 mod locate;
 mod outcome;
@@ -140,10 +143,16 @@ impl Session {
                 self.drop_schemas(names, *if_exists, *cascade).await
             }
             Command::CreateTable(create) => self.create_table(create).await,
+            Command::AlterTable(alter) => self.alter_table(alter).await,
             Command::DropTable { names, if_exists } => {
                 self.drop_relations(RelationKind::Table, names, *if_exists).await
             }
             Command::CreateView(create) => self.create_view(create).await,
+            Command::AlterView { name, if_exists, to } => {
+                self.rename_view(name, *if_exists, to).await
+            }
+            Command::Comment(comment) => self.comment(comment).await,
+            Command::Call(call) => Err(Error::unsupported(format!("CALL {}", call.name))),
             Command::DropView { names, if_exists } => {
                 self.drop_relations(RelationKind::View, names, *if_exists).await
             }

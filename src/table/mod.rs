@@ -12,6 +12,7 @@
 mod adapter;
 pub(crate) mod convert;
 pub(crate) mod deletes;
+mod evolve;
 pub(crate) mod prune;
 mod resolve;
 mod scan;

@@ -10,6 +10,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use datafusion::execution::SessionState;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::buffered::BufWriter;
@@ -20,6 +21,7 @@ use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
+use super::check::Checks;
 use super::staged::Staged;
 use super::stats;
 use crate::catalog::model::{DataFile, Table};
@@ -39,12 +41,14 @@ pub(crate) struct Target {
     staged: Arc<Staged>,
     progress: Progress,
     file_schema: SchemaRef,
+    checks: Checks,
     /// Bytes after which a file is finished.
     target_file_size: u64,
 }
 
 impl Target {
     pub(crate) fn new(
+        state: &SessionState,
         table: Table,
         storage: Arc<Storage>,
         staged: Arc<Staged>,
@@ -52,21 +56,17 @@ impl Target {
     ) -> Result<Self> {
         let file_schema = file_schema(&table.columns)?;
         let target_file_size = 512 << 20;
-        Ok(Self { table, storage, staged, progress, file_schema, target_file_size })
+        let checks = Checks::plan(state, &table)?;
+        Ok(Self { table, storage, staged, progress, file_schema, checks, target_file_size })
     }
 
-    /// Refuses NULL in a NOT NULL column.
+    pub(crate) fn table_name(&self) -> &str {
+        &self.table.name
+    }
+
+    /// Refuses rows that break a rule of the table.
     pub(crate) fn check(&self, batch: &RecordBatch) -> Result<()> {
-        for (column, array) in self.table.columns.iter().zip(batch.columns()) {
-            if !column.nullable && array.logical_null_count() > 0 {
-                return Err(Error::invalid(format!(
-                    "column \"{}\" of table \"{}\" is NOT NULL, and a row has no value for it",
-                    column.name, self.table.name
-                ))
-                .with_help("leave such rows out with WHERE, or give a value with coalesce()"));
-            }
-        }
-        Ok(())
+        self.checks.verify(batch)
     }
 
     /// The same table, with the row id of each row after its columns.
@@ -176,6 +176,7 @@ impl FileWriter {
             partial_max: None,
             name_mapping: None,
             column_stats: stats::collect(&metadata, &target.table.columns, &self.nan),
+            partition: None,
             deletes: vec![],
             deleted: Arc::default(),
         })

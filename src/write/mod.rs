@@ -12,6 +12,7 @@
 //! What makes a commit is the session's. [`mod@file`] is one file, [`stats`] its statistics; [`rows`]
 //! writes what UPDATE and MERGE change, [`deletes`] the positions that they and DELETE leave.
 
+mod check;
 mod conform;
 pub(crate) mod deletes;
 mod file;
@@ -31,6 +32,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitio
 use futures::TryStreamExt;
 use tokio::task::JoinSet;
 
+pub(crate) use self::check::{plan_expr, show_row};
 pub(crate) use self::conform::{conform, created_columns};
 use self::file::FileWriter;
 pub(crate) use self::file::Target;

@@ -18,11 +18,9 @@ use roaring::RoaringTreemap;
 use tokio::task::JoinSet;
 
 use super::file::Target;
-use super::{Output, PartitionWriter, Staged, finish};
-use crate::catalog::model::{DataFile, DeletedRows, FileId, Table};
+use super::{Output, PartitionWriter, finish};
+use crate::catalog::model::{DataFile, DeletedRows, FileId};
 use crate::error::{Error, Result};
-use crate::session::Progress;
-use crate::storage::Storage;
 
 /// The name of the plan's last column.
 pub(crate) const ACTION: &str = "\0action";
@@ -62,19 +60,11 @@ pub(crate) struct Changed {
 }
 
 impl RowTarget {
-    pub(crate) fn new(
-        table: &Table,
-        storage: Arc<Storage>,
-        staged: Arc<Staged>,
-        progress: Progress,
-        once: bool,
-    ) -> Result<Self> {
-        let target = || {
-            Target::new(table.clone(), Arc::clone(&storage), Arc::clone(&staged), progress.clone())
-        };
-        let (inserted, updated) = (target()?, target()?.with_row_ids()?);
+    /// New rows go to `inserted`, rows that keep their id to `updated`.
+    pub(crate) fn new(inserted: Target, updated: Target, once: bool) -> Result<Self> {
+        let (updated, table) = (updated.with_row_ids()?, inserted.table_name().to_owned());
         let (gone, new_rows) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { table: table.name.clone(), inserted, updated, gone, new_rows, once })
+        Ok(Self { table, inserted, updated, gone, new_rows, once })
     }
 
     /// Notes the old rows of a batch; gives the rows that are the first change of theirs.
