@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use super::backend::Value;
 use super::changes::Change;
 use super::commit::{Writer, column_row};
-use super::inlined;
 use super::layout::{CONSTRAINT_COLUMNS, CONSTRAINTS, print_rule, print_transform};
 use super::model::*;
 use super::widen::{leaves, retyped};
@@ -337,14 +336,7 @@ impl Writer<'_> {
         if self.transaction.query(sql, &[id.0.into()]).await?.is_empty() {
             return Ok(());
         }
-        let version = self.snapshot.schema_version;
-        let name = inlined::name(id, version);
-        let Some(columns) = inlined::columns(&table.columns) else {
-            return Ok(());
-        };
-        self.transaction.execute(&format!("CREATE TABLE {name}({columns})"), &[]).await?;
-        let row = vec![id.0.into(), name.into(), version.into()];
-        self.transaction.insert("ducklake_inlined_data_tables", vec![row]).await
+        self.create_inlined_table(id, table).await
     }
 
     pub(super) async fn alter_views(&mut self) -> Result<()> {

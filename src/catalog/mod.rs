@@ -27,6 +27,7 @@ mod inlined;
 mod layout;
 pub mod model;
 mod read;
+mod rows;
 mod schema;
 mod transaction;
 mod types;

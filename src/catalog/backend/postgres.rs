@@ -30,6 +30,7 @@ use uuid::Uuid;
 
 use super::patience::{PATIENCE, Patience};
 use super::{Result as DatabaseResult, Row, Value};
+use crate::catalog::model::ColumnType;
 use crate::catalog::types::print_time;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -346,4 +347,47 @@ pub(super) fn translate(name: &str, error: sqlx::Error) -> Error {
         _ => super::translate(name, &error),
     };
     translated.with_source(error)
+}
+
+/// Bytes of a name at most; longer ones would be cut.
+pub(super) const MAX_NAME: usize = 63;
+
+/// The type of a column in a table of inlined rows, as DuckLake's other writers choose it.
+pub(super) fn inlined_type(column_type: &ColumnType) -> String {
+    use ColumnType as C;
+    let name = match column_type {
+        C::Boolean => "boolean",
+        C::Int8 | C::Int16 => "smallint",
+        C::Int32 | C::UInt8 | C::UInt16 => "integer",
+        C::Int64 | C::UInt32 => "bigint",
+        C::Float32 => "real",
+        C::Float64 => "double precision",
+        C::Decimal { precision, scale } => return format!("numeric({precision},{scale})"),
+        C::Time => "time",
+        C::Interval => "interval",
+        C::Uuid => "uuid",
+        C::Varchar | C::Json | C::Blob => "bytea",
+        _ => "varchar",
+    };
+    name.to_owned()
+}
+
+/// Its value as text, binary as hexadecimal digits.
+pub(super) fn inlined_text(column: &str, column_type: &ColumnType) -> String {
+    match column_type {
+        ColumnType::Varchar | ColumnType::Json => format!("convert_from({column}, 'UTF8')"),
+        ColumnType::Blob => format!("encode({column}, 'hex')"),
+        _ => format!("CAST({column} AS text)"),
+    }
+}
+
+/// Its value from such text. The parameter is cast to text first: the server would infer another type
+/// for it, and statements are prepared once for values and for NULLs.
+pub(super) fn inlined_value(parameter: &str, column_type: &ColumnType) -> String {
+    let text = format!("CAST({parameter} AS text)");
+    match column_type {
+        ColumnType::Varchar | ColumnType::Json => format!("convert_to({text}, 'UTF8')"),
+        ColumnType::Blob => format!("decode({text}, 'hex')"),
+        _ => format!("CAST({text} AS {})", inlined_type(column_type)),
+    }
 }

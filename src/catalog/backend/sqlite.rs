@@ -15,6 +15,7 @@ use sqlx::{Arguments, AssertSqlSafe, Row as _, TypeInfo, ValueRef};
 use super::patience::PATIENCE;
 use super::{Result as DatabaseResult, Row, Value};
 use crate::catalog::Access;
+use crate::catalog::model::ColumnType;
 use crate::catalog::types::print_time;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -171,4 +172,39 @@ pub(super) fn translate(name: &str, error: sqlx::Error) -> Error {
         _ => super::translate(name, &error),
     };
     translated.with_source(error)
+}
+
+/// The type of a column in a table of inlined rows; nested values are text.
+pub(super) fn inlined_type(column_type: &ColumnType) -> &'static str {
+    use ColumnType as C;
+    match column_type {
+        C::Boolean
+        | C::Int8
+        | C::Int16
+        | C::Int32
+        | C::Int64
+        | C::UInt8
+        | C::UInt16
+        | C::UInt32 => "BIGINT",
+        C::Blob => "BLOB",
+        _ => "VARCHAR",
+    }
+}
+
+/// Its value as text, binary as hexadecimal digits.
+pub(super) fn inlined_text(column: &str, column_type: &ColumnType) -> String {
+    match column_type {
+        // Of NULL it would make the empty text.
+        ColumnType::Blob => format!("CASE WHEN {column} IS NOT NULL THEN hex({column}) END"),
+        _ => column.to_owned(),
+    }
+}
+
+/// Its value from such text; the column's affinity turns digits into a number.
+pub(super) fn inlined_value(parameter: &str, column_type: &ColumnType) -> String {
+    match column_type {
+        ColumnType::Blob => format!("unhex({parameter})"),
+        ColumnType::Boolean => format!("CAST({parameter} = 'true' AS INTEGER)"),
+        _ => parameter.to_owned(),
+    }
 }
