@@ -190,6 +190,8 @@ enum Cut {
     After,
     /// The same, and it cannot be reached any more.
     ForGood,
+    /// The server has done it, and its answer takes for ever.
+    Silence,
 }
 
 /// A proxy before the server.
@@ -217,8 +219,9 @@ impl Proxy {
                 let (answers, hears) = (server.try_clone().unwrap(), client.try_clone().unwrap());
                 let is_cut = Arc::new(AtomicBool::new(false));
                 let (proxy, cut) = (Arc::clone(&proxy), Arc::clone(&is_cut));
+                let silent = proxy.cut == Cut::Silence;
                 std::thread::spawn(move || proxy.requests(client, server, &cut));
-                std::thread::spawn(move || Self::answers(answers, hears, &is_cut));
+                std::thread::spawn(move || Self::answers(answers, hears, &is_cut, silent));
             }
         });
         port
@@ -250,9 +253,12 @@ impl Proxy {
         let _ = server.shutdown(Shutdown::Both);
     }
 
-    fn answers(mut server: TcpStream, mut client: TcpStream, is_cut: &AtomicBool) {
+    fn answers(mut server: TcpStream, mut client: TcpStream, is_cut: &AtomicBool, silent: bool) {
         let mut buffer = [0; 4096];
         while let Ok(read @ 1..) = server.read(&mut buffer) {
+            if is_cut.load(Ordering::SeqCst) && silent {
+                continue;
+            }
             if is_cut.load(Ordering::SeqCst) || client.write_all(&buffer[..read]).is_err() {
                 break;
             }
@@ -310,6 +316,19 @@ fn a_commit_that_cannot_be_found_out_about_is_told_so() {
     assert!(!error.is_retryable());
     assert!(error.help().unwrap().contains("look in snapshots() for 2 of 20"), "{error}");
     // It did commit, and its file is there.
+    assert_eq!(sql(&lake, "FROM t ORDER BY a"), "1\n2\n");
+}
+
+#[test]
+fn a_cancelled_commit_keeps_its_files() {
+    let Some(server) = postgres() else {
+        return;
+    };
+    let lake = Kind::Postgres(server).lake();
+    runtime().block_on(async {
+        let insert = insert_through(server, Cut::Silence, &lake);
+        assert!(tokio::time::timeout(Duration::from_secs(5), insert).await.is_err());
+    });
     assert_eq!(sql(&lake, "FROM t ORDER BY a"), "1\n2\n");
 }
 

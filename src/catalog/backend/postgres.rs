@@ -51,7 +51,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A `postgres://` URL, taken apart. It shows itself without user and password.
 #[derive(Clone)]
 pub struct PostgresUrl {
-    options: PgConnectOptions,
+    options: Box<PgConnectOptions>,
 }
 
 impl PostgresUrl {
@@ -66,7 +66,7 @@ impl PostgresUrl {
             Some(_) => options,
             None => options.application_name("gotgan"),
         };
-        Ok(Self { options })
+        Ok(Self { options: Box::new(options) })
     }
 
     /// The database's name, which is the user's when the URL has none.
@@ -101,14 +101,14 @@ pub(super) async fn connect(url: &PostgresUrl) -> DatabaseResult<PgPool> {
         .max_lifetime(None)
         .test_before_acquire(false)
         .acquire_timeout(CONNECT_TIMEOUT)
-        .connect_lazy_with(url.options.clone());
+        .connect_lazy_with(url.options.as_ref().clone());
     if let Ok(first) = tokio::time::timeout(Duration::from_secs(1), pool.acquire()).await {
         return first.map(|_| pool);
     }
     // A pool waits for a server that refuses; a connection of its own says what is wrong.
     let mut patience = Patience::new(PATIENCE);
     loop {
-        let connecting = PgConnection::connect_with(&url.options);
+        let connecting = PgConnection::connect_with(url.options.as_ref());
         let timed_out = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(timed_out);
         match connected.and_then(|connection| connection) {
