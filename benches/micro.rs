@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use gotgan::catalog::model::{
-    Column, ColumnId, ColumnStats, ColumnType, DataFile, FileTraits, Relation, Schema, Table,
+    Column, ColumnId, ColumnStats, ColumnType, DataFile, Relation, Schema, Table,
 };
 use gotgan::catalog::{Access, Address, Catalog, Transaction, assign_column_ids};
 use gotgan::{Config, Session, Warehouse};
@@ -267,7 +267,11 @@ fn made_up(table: &Table, index: u32) -> DataFile {
         footer_size: Some(4096),
         row_id_start: None,
         column_stats,
-        traits: FileTraits::default(),
+        begin: None,
+        partial_max: None,
+        name_mapping: None,
+        deletes: vec![],
+        deleted: Default::default(),
     }
 }
 

@@ -16,12 +16,15 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
 
+use super::alter::TableDiff;
 use super::backend::{Value, WriteTransaction};
 use super::bounds::{self, TableColumnStats};
 use super::changes::{self, Change};
+use super::layout::CONSTRAINTS;
 use super::model::*;
 use super::read::{self, NEWEST};
 use super::types::{print_aliases, print_time, type_name};
+use super::widen::leaves;
 use super::{Catalog, conflict};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -31,7 +34,7 @@ impl Catalog {
     ///
     /// `sending` is called when the database is about to be told to commit: until then dropping the
     /// future means that nothing changes, after that it may or may not.
-    pub async fn commit(&self, commit: &Commit, sending: impl Fn()) -> Result<Snapshot> {
+    pub async fn commit(&self, commit: &Commit, sending: impl Fn()) -> Result<Committed> {
         let schemas = self.schemas(commit.base.id).await?;
         let mut patience = self.backend().patience();
         loop {
@@ -47,7 +50,7 @@ impl Catalog {
         commit: &Commit,
         schemas: Vec<Schema>,
         sending: &impl Fn(),
-    ) -> Result<Snapshot> {
+    ) -> Result<Committed> {
         let mut transaction = self.backend().write().await?;
         let rows = transaction.query(NEWEST, &[]).await?;
         let newest = rows.first().map(read::snapshot).transpose()?;
@@ -58,12 +61,15 @@ impl Catalog {
             let theirs = changes_since(&mut transaction, commit.base.id).await?;
             conflict::check(&commit.changes, &schemas, &theirs)?;
         }
+        if commit.expects.is_some_and(|id| id.0 != newest.id.0 + 1) {
+            return Ok(Committed::Overtaken(newest));
+        }
         let mut writer = Writer::new(transaction, &newest, &commit.changes, schemas);
         writer.write(self, commit).await?;
         let Writer { transaction, snapshot, .. } = writer;
         sending();
         match transaction.commit().await {
-            Ok(()) => Ok(snapshot),
+            Ok(()) => Ok(Committed::As(snapshot)),
             Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
                 Err(error.with_help(format!(
                     "once the server is back, look in snapshots() for {} of {}: if it is not there, \
@@ -98,15 +104,17 @@ async fn changes_since(
 }
 
 /// The state of one commit: the new snapshot as it is counted up, and the numbers given out.
-struct Writer<'a> {
-    transaction: WriteTransaction,
-    snapshot: Snapshot,
-    changes: &'a Changes,
+pub(super) struct Writer<'a> {
+    pub(super) transaction: WriteTransaction,
+    pub(super) snapshot: Snapshot,
+    pub(super) changes: &'a Changes,
     /// The schemas of the base and the new ones, for names.
     schemas: Vec<Schema>,
     schema_ids: BTreeMap<SchemaId, SchemaId>,
     table_ids: BTreeMap<TableId, TableId>,
-    listed: Vec<Change>,
+    pub(super) partition_ids: BTreeMap<PartitionId, PartitionId>,
+    file_ids: BTreeMap<FileId, i64>,
+    pub(super) listed: Vec<Change>,
 }
 
 impl<'a> Writer<'a> {
@@ -121,7 +129,9 @@ impl<'a> Writer<'a> {
             || !changes.created_tables.is_empty()
             || !changes.dropped_tables.is_empty()
             || !changes.created_views.is_empty()
-            || !changes.dropped_views.is_empty();
+            || !changes.dropped_views.is_empty()
+            || !changes.altered_tables.is_empty()
+            || !changes.altered_views.is_empty();
         let snapshot = Snapshot {
             id: SnapshotId(newest.id.0 + 1),
             time: after(newest.time),
@@ -136,40 +146,43 @@ impl<'a> Writer<'a> {
             schemas,
             schema_ids: BTreeMap::new(),
             table_ids: BTreeMap::new(),
+            partition_ids: BTreeMap::new(),
+            file_ids: BTreeMap::new(),
             listed: Vec::new(),
         }
     }
 
     async fn write(&mut self, catalog: &Catalog, commit: &Commit) -> Result<()> {
         self.check_names().await?;
-        self.drop_all().await?;
+        self.drop_all(catalog).await?;
         self.create_schemas().await?;
         self.create_tables().await?;
+        self.alter_tables().await?;
         self.create_views().await?;
+        self.alter_views().await?;
         for (table, files) in &self.changes.appended {
             self.append(catalog, *table, files).await?;
+        }
+        for (table, deletions) in &commit.deletions {
+            self.delete(catalog, *table, deletions).await?;
         }
         self.finish(commit).await
     }
 
     /// Names are checked again under the lock: the rules above see only well-behaved writers.
     async fn check_names(&mut self) -> Result<()> {
-        let names = self.changes.created_tables.iter().map(|t| (t.schema_id, &t.name));
-        let names = names.chain(self.changes.created_views.iter().map(|v| (v.schema_id, &v.name)));
+        let changes = self.changes;
+        let names = changes.tables().map(|t| (t.schema_id, &t.name));
+        let names = names.chain(changes.views().map(|v| (v.schema_id, &v.name)));
+        // Altered objects, which may have given up their names, are checked where they are renamed.
+        let tables = changes.dropped_tables.iter().chain(changes.altered_tables.keys());
+        let tables: Vec<i64> = tables.map(|table| table.0).collect();
+        let views = changes.dropped_views.iter().chain(changes.altered_views.keys());
+        let views: Vec<i64> = views.map(|view| view.0).collect();
         for (schema, name) in names.filter(|(schema, _)| !schema.is_provisional()) {
-            for (table, id, column, dropped) in [
-                (
-                    "ducklake_table",
-                    "table_id",
-                    "table_name",
-                    self.changes.dropped_tables.iter().map(|t| t.0).collect::<Vec<_>>(),
-                ),
-                (
-                    "ducklake_view",
-                    "view_id",
-                    "view_name",
-                    self.changes.dropped_views.iter().map(|v| v.0).collect(),
-                ),
+            for (table, id, column, own) in [
+                ("ducklake_table", "table_id", "table_name", &tables),
+                ("ducklake_view", "view_id", "view_name", &views),
             ] {
                 let sql = format!(
                     "SELECT {id} FROM {table} WHERE schema_id = $1 AND end_snapshot IS NULL \
@@ -178,7 +191,7 @@ impl<'a> Writer<'a> {
                 let rows =
                     self.transaction.query(&sql, &[schema.0.into(), name.as_str().into()]).await?;
                 for row in rows {
-                    if !dropped.contains(&row.int(0)?) {
+                    if !own.contains(&row.int(0)?) {
                         return Err(Error::new(
                             ErrorKind::Conflict,
                             format!("another transaction was first: it created \"{name}\""),
@@ -191,7 +204,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    async fn drop_all(&mut self) -> Result<()> {
+    async fn drop_all(&mut self, catalog: &Catalog) -> Result<()> {
         for schema in &self.changes.dropped_schemas {
             self.end("ducklake_schema", "schema_id", schema.0).await?;
             self.listed.push(Change::id("dropped_schema", schema.0));
@@ -208,6 +221,9 @@ impl<'a> Writer<'a> {
             ] {
                 self.end(dependent, "table_id", table.0).await?;
             }
+            if catalog.backend().has_table(CONSTRAINTS).await? {
+                self.end(CONSTRAINTS, "table_id", table.0).await?;
+            }
             self.end("ducklake_tag", "object_id", table.0).await?;
             self.listed.push(Change::id("dropped_table", table.0));
         }
@@ -219,7 +235,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    async fn end(&mut self, table: &str, column: &str, id: i64) -> Result<()> {
+    pub(super) async fn end(&mut self, table: &str, column: &str, id: i64) -> Result<()> {
         let sql = format!(
             "UPDATE {table} SET end_snapshot = $1 WHERE {column} = $2 AND end_snapshot IS NULL"
         );
@@ -248,48 +264,55 @@ impl<'a> Writer<'a> {
         for table in &self.changes.created_tables {
             let id = TableId(self.next_catalog_id());
             self.table_ids.insert(table.id, id);
-            let mut row = vec![
-                id.0.into(),
-                table.uuid.into(),
-                self.snapshot.id.into(),
-                Value::Null,
-                self.schema_id(table.schema_id).0.into(),
-                table.name.clone().into(),
-            ];
-            row.extend(path_values(&table.path));
-            self.transaction.insert("ducklake_table", vec![row]).await?;
-            let mut rows = Vec::new();
-            for column in &table.columns {
-                column_rows(column, None, id, self.snapshot.id, &mut rows);
-            }
-            self.transaction.insert("ducklake_column", rows).await?;
-            let version =
-                vec![self.snapshot.id.into(), self.snapshot.schema_version.into(), id.0.into()];
-            self.transaction.insert("ducklake_schema_versions", vec![version]).await?;
+            self.insert_table(id, table).await?;
+            self.write_diff(id, &TableDiff::between(None, table)).await?;
+            self.version_schema(id).await?;
             let schema = self.schema_name(table.schema_id);
             self.listed.push(Change::name("created_table", &[&schema, &table.name]));
         }
         Ok(())
     }
 
+    /// The table's own row.
+    pub(super) async fn insert_table(&mut self, id: TableId, table: &Table) -> Result<()> {
+        let mut row = vec![
+            id.0.into(),
+            table.uuid.into(),
+            self.snapshot.id.into(),
+            Value::Null,
+            self.schema_id(table.schema_id).0.into(),
+            table.name.clone().into(),
+        ];
+        row.extend(path_values(&table.path));
+        self.transaction.insert("ducklake_table", vec![row]).await
+    }
+
     async fn create_views(&mut self) -> Result<()> {
         for view in &self.changes.created_views {
-            let row = vec![
-                self.next_catalog_id().into(),
-                view.uuid.into(),
-                self.snapshot.id.into(),
-                Value::Null,
-                self.schema_id(view.schema_id).0.into(),
-                view.name.clone().into(),
-                view.dialect.clone().into(),
-                view.sql.clone().into(),
-                print_aliases(&view.column_aliases).into(),
-            ];
-            self.transaction.insert("ducklake_view", vec![row]).await?;
+            let id = self.next_catalog_id();
+            self.insert_view(id, view).await?;
+            if view.comment.is_some() {
+                self.comment(id, view.comment.as_deref()).await?;
+            }
             let schema = self.schema_name(view.schema_id);
             self.listed.push(Change::name("created_view", &[&schema, &view.name]));
         }
         Ok(())
+    }
+
+    pub(super) async fn insert_view(&mut self, id: i64, view: &View) -> Result<()> {
+        let row = vec![
+            id.into(),
+            view.uuid.into(),
+            self.snapshot.id.into(),
+            Value::Null,
+            self.schema_id(view.schema_id).0.into(),
+            view.name.clone().into(),
+            view.dialect.clone().into(),
+            view.sql.clone().into(),
+            print_aliases(&view.column_aliases).into(),
+        ];
+        self.transaction.insert("ducklake_view", vec![row]).await
     }
 
     async fn append(
@@ -298,7 +321,7 @@ impl<'a> Writer<'a> {
         table: TableId,
         files: &[DataFile],
     ) -> Result<()> {
-        let id = self.table_ids.get(&table).copied().unwrap_or(table);
+        let id = self.table_id(table);
         let (directory, columns) = self.layout(catalog, table, id).await?;
         let stats = "SELECT record_count, next_row_id, file_size_bytes FROM ducklake_table_stats \
                      WHERE table_id = $1";
@@ -309,8 +332,8 @@ impl<'a> Writer<'a> {
         };
         let (mut file_rows, mut stat_rows) = (Vec::new(), Vec::new());
         for file in files {
-            let file_id = self.snapshot.next_file_id;
-            self.snapshot.next_file_id += 1;
+            let file_id = self.next_file_id();
+            self.file_ids.extend(file.id.map(|staged| (staged, file_id)));
             file_rows.push(file_row(file, file_id, id, self.snapshot.id, next_row_id, &directory));
             stat_rows.extend(file.column_stats.iter().map(|s| stat_row(file_id, id, s)));
             next_row_id += file.record_count.cast_signed();
@@ -326,16 +349,14 @@ impl<'a> Writer<'a> {
     }
 
     /// A table's directory and the types of its leaf columns.
-    async fn layout(
+    pub(super) async fn layout(
         &mut self,
         catalog: &Catalog,
         table: TableId,
         id: TableId,
     ) -> Result<(String, BTreeMap<ColumnId, ColumnType>)> {
-        if let Some(table) = self.changes.created_tables.iter().find(|t| t.id == table) {
-            let mut leaves = BTreeMap::new();
-            table.columns.iter().for_each(|column| collect_leaves(column, &mut leaves));
-            return Ok((table.directory.clone(), leaves));
+        if let Some(table) = self.changes.tables().find(|t| t.id == table) {
+            return Ok((table.directory.clone(), leaf_types(table)));
         }
         let gone = || {
             Error::new(ErrorKind::Conflict, "another transaction was first: it dropped the table")
@@ -352,8 +373,7 @@ impl<'a> Writer<'a> {
         let at = SnapshotId(self.snapshot.id.0 - 1);
         match catalog.relation(at, schema, &name).await? {
             Some(Relation::Table(table)) => {
-                let mut leaves = BTreeMap::new();
-                table.columns.iter().for_each(|column| collect_leaves(column, &mut leaves));
+                let leaves = leaf_types(&table);
                 Ok((table.directory, leaves))
             }
             _ => Err(gone()),
@@ -450,7 +470,11 @@ impl<'a> Writer<'a> {
             ["dropped_schema", "dropped_table", "dropped_view", "created_schema"]
                 .iter()
                 .position(|kind| *kind == change.kind)
-                .unwrap_or(if change.kind.starts_with("created") { 4 } else { 5 })
+                .unwrap_or(match change.kind.as_str() {
+                    kind if kind.starts_with("created") => 4,
+                    "altered_table" | "altered_view" => 6,
+                    _ => 5,
+                })
         };
         self.listed.sort_by_key(order);
         let changes = vec![
@@ -463,16 +487,31 @@ impl<'a> Writer<'a> {
         self.transaction.insert("ducklake_snapshot_changes", vec![changes]).await
     }
 
-    fn next_catalog_id(&mut self) -> i64 {
+    pub(super) fn next_catalog_id(&mut self) -> i64 {
         self.snapshot.next_catalog_id += 1;
         self.snapshot.next_catalog_id - 1
+    }
+
+    pub(super) fn next_file_id(&mut self) -> i64 {
+        self.snapshot.next_file_id += 1;
+        self.snapshot.next_file_id - 1
+    }
+
+    /// The id of a table of the base, or the new one of a table that this commit creates.
+    pub(super) fn table_id(&self, id: TableId) -> TableId {
+        self.table_ids.get(&id).copied().unwrap_or(id)
+    }
+
+    /// The same of a data file.
+    pub(super) fn file_id(&self, id: FileId) -> i64 {
+        self.file_ids.get(&id).copied().unwrap_or(id.0)
     }
 
     fn schema_id(&self, id: SchemaId) -> SchemaId {
         self.schema_ids.get(&id).copied().unwrap_or(id)
     }
 
-    fn schema_name(&self, id: SchemaId) -> String {
+    pub(super) fn schema_name(&self, id: SchemaId) -> String {
         let schema = self.schemas.iter().find(|schema| schema.id == id);
         schema.map(|schema| schema.name.clone()).unwrap_or_default()
     }
@@ -491,22 +530,17 @@ fn path_values(path: &ObjectPath) -> [Value; 2] {
     }
 }
 
-fn collect_leaves(column: &Column, leaves: &mut BTreeMap<ColumnId, ColumnType>) {
-    let children = column.children();
-    if children.is_empty() {
-        leaves.insert(column.id, column.column_type.clone());
-    }
-    children.into_iter().for_each(|child| collect_leaves(child, leaves));
+fn leaf_types(table: &Table) -> BTreeMap<ColumnId, ColumnType> {
+    leaves(&table.columns).into_iter().map(|leaf| (leaf.id, leaf.column_type.clone())).collect()
 }
 
-/// A column's row and those of its children.
-fn column_rows(
+/// A column's own row.
+pub(super) fn column_row(
     column: &Column,
     parent: Option<ColumnId>,
     table: TableId,
     snapshot: SnapshotId,
-    rows: &mut Vec<Vec<Value>>,
-) {
+) -> Vec<Value> {
     let is_nested = !column.children().is_empty();
     let (default, kind) = match &column.default {
         Some(ColumnDefault::Literal(text)) => (text.as_str(), "literal"),
@@ -514,7 +548,7 @@ fn column_rows(
         None if is_nested => ("NULL", ""),
         None => ("NULL", "literal"),
     };
-    rows.push(vec![
+    vec![
         column.id.0.into(),
         snapshot.into(),
         Value::Null,
@@ -528,9 +562,14 @@ fn column_rows(
         parent.map(|parent| parent.0).into(),
         kind.into(),
         Value::Null,
-    ]);
-    for child in column.children() {
-        column_rows(child, Some(column.id), table, snapshot, rows);
+    ]
+}
+
+/// A path below `directory`, or else the full one, and which of the two it is.
+pub(super) fn relative<'a>(path: &'a str, directory: &str) -> (&'a str, bool) {
+    match path.strip_prefix(directory) {
+        Some(relative) => (relative, true),
+        None => (path, false),
     }
 }
 
@@ -542,10 +581,7 @@ fn file_row(
     row_id_start: i64,
     directory: &str,
 ) -> Vec<Value> {
-    let (path, is_relative) = match file.path.strip_prefix(directory) {
-        Some(relative) => (relative, true),
-        None => (file.path.as_str(), false),
-    };
+    let (path, is_relative) = relative(&file.path, directory);
     vec![
         id.into(),
         table.0.into(),

@@ -14,16 +14,23 @@
 //! Nothing here knows Arrow, DataFusion or object stores. Opening reads one table of settings;
 //! objects are read when they are asked for.
 
+mod alter;
 mod backend;
 mod bounds;
 mod changes;
 mod commit;
 mod conflict;
+mod deletes;
+mod evolve;
+mod files;
+mod inlined;
+mod layout;
 pub mod model;
 mod read;
 mod schema;
 mod transaction;
 mod types;
+mod widen;
 
 use std::sync::Arc;
 
@@ -123,6 +130,11 @@ impl Catalog {
         transaction.commit().await
     }
 
+    /// Time for trying again what another writer's commit has overtaken.
+    pub(crate) fn patience(&self) -> backend::Patience {
+        self.backend().patience()
+    }
+
     /// Lets `calls` more database calls succeed and fails all others; for tests of faults.
     #[doc(hidden)]
     pub fn fail_after(&self, calls: u64) {
@@ -148,6 +160,10 @@ impl Catalog {
 async fn create(backend: &Backend, access: Access, data_path: Option<&str>) -> Result<()> {
     let name = backend.name();
     if !backend.query(backend.is_filled(), &[]).await?.is_empty() {
+        // Another process may have been first just now.
+        if backend.has_table("ducklake_metadata").await? {
+            return Ok(());
+        }
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!("\"{name}\" is a database, but not a DuckLake catalog"),

@@ -7,8 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use roaring::RoaringTreemap;
 use uuid::Uuid;
 
 /// Ids from here on are provisional: handed out by a transaction, replaced at commit.
@@ -41,6 +43,7 @@ id!(/** A table, through all its versions. */ TableId);
 id!(/** A view, through all its versions. */ ViewId);
 id!(/** A column or nested field; unique within its table and never used again. */ ColumnId);
 id!(/** A data file or delete file. */ FileId);
+id!(/** A way to partition a table, until it is set anew. */ PartitionId);
 
 /// One row of `ducklake_snapshot`: what a reader pins and a commit builds on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,8 +127,82 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// What its `comment` tag says.
     pub comment: Option<String>,
-    /// Whether another engine has partitioned it.
-    pub is_partitioned: bool,
+    /// How its files are partitioned.
+    pub partition: Option<PartitionSpec>,
+    /// How the rows in its files are sorted; empty when they are not.
+    pub sort: Vec<SortKey>,
+    /// Its CHECK constraints and declared keys.
+    pub constraints: Vec<Constraint>,
+    /// The id of the next column; ids of dropped columns are not used again.
+    pub next_column_id: i64,
+}
+
+/// How a table's files are partitioned: each file holds one value for each key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionSpec {
+    /// Its id, which files name.
+    pub id: PartitionId,
+    /// The keys, outermost directory first; never empty.
+    pub keys: Vec<PartitionKey>,
+}
+
+/// One key of a [`PartitionSpec`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionKey {
+    /// A top-level column.
+    pub column: ColumnId,
+    /// What of its value counts.
+    pub transform: Transform,
+}
+
+/// What of a column's value makes a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transform {
+    /// The value itself.
+    Identity,
+    /// The calendar year.
+    Year,
+    /// The month, 1 to 12, of any year.
+    Month,
+    /// The day of the month, 1 to 31.
+    Day,
+    /// The hour of the day.
+    Hour,
+    /// A hash, modulo this.
+    Bucket(u32),
+}
+
+/// One key that a table's files are sorted by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SortKey {
+    /// SQL over the table's columns.
+    pub expression: String,
+    /// The dialect of that SQL.
+    pub dialect: String,
+    /// Largest first.
+    pub descending: bool,
+    /// NULL before all values.
+    pub nulls_first: bool,
+}
+
+/// A named rule for a table's rows, kept in a table of ours that other engines do not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Constraint {
+    /// Its name; unique in its table without regard to case.
+    pub name: String,
+    /// What it says.
+    pub rule: Rule,
+}
+
+/// What a [`Constraint`] says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    /// SQL over the table's columns that is false for no row; checked on every write.
+    Check(String),
+    /// The columns identify a row; declared, not checked.
+    PrimaryKey(Vec<ColumnId>),
+    /// No two rows have the same values; declared, not checked.
+    Unique(Vec<ColumnId>),
 }
 
 /// A column or nested field.
@@ -210,6 +287,21 @@ impl Column {
             _ => vec![],
         }
     }
+
+    /// The same, to be changed.
+    pub fn children_mut(&mut self) -> Vec<&mut Column> {
+        match &mut self.column_type {
+            ColumnType::Struct(fields) => fields.iter_mut().collect(),
+            ColumnType::List(element) => vec![element],
+            ColumnType::Map(key, value) => vec![key, value],
+            _ => vec![],
+        }
+    }
+}
+
+/// Names are unique without regard to case.
+pub fn same_name(a: &str, b: &str) -> bool {
+    a == b || a.to_lowercase() == b.to_lowercase()
 }
 
 /// A view version as of one snapshot.
@@ -273,7 +365,7 @@ pub enum RelationKind {
 /// A data file of a table; immutable once written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DataFile {
-    /// Its id; `None` while it is staged in a transaction.
+    /// Its id; provisional while it is staged in a transaction, `None` before that.
     pub id: Option<FileId>,
     /// The full path or URL.
     pub path: String,
@@ -283,23 +375,109 @@ pub struct DataFile {
     pub file_size_bytes: u64,
     /// The length of the Parquet footer's Thrift part; `None` if unknown, never wrong.
     pub footer_size: Option<u64>,
-    /// The row id of its first row; `None` while staged.
+    /// The row id of its first row; `None` while staged, and where the file keeps each row's id.
     pub row_id_start: Option<i64>,
+    /// The oldest snapshot of its rows; `None` while staged.
+    pub begin: Option<SnapshotId>,
+    /// The newest snapshot of its rows, in a file that keeps each row's snapshot.
+    pub partial_max: Option<SnapshotId>,
+    /// How its columns are found by name, if they have no ids.
+    pub name_mapping: Option<i64>,
     /// Statistics by leaf column, of those columns that were asked for and are known.
     pub column_stats: BTreeMap<ColumnId, ColumnStats>,
-    /// What reading this file needs beyond plain Parquet.
-    pub traits: FileTraits,
+    /// The partition it is in; none for files of an unpartitioned table.
+    pub partition: Option<FilePartition>,
+    /// The files that tell which of its rows are deleted; nearly always at most one.
+    pub deletes: Vec<DeleteFile>,
+    /// Positions of rows that are deleted besides: in the catalog, or by this transaction.
+    pub deleted: Arc<RoaringTreemap>,
 }
 
-/// What another engine has done to a file that a reader has to respect.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FileTraits {
-    /// Visible delete files exist for it.
-    pub has_deletes: bool,
-    /// It holds rows of several snapshots (`partial_max` is set).
-    pub is_partial: bool,
-    /// Its columns are found by name through a mapping (`mapping_id` is set).
-    pub has_name_mapping: bool,
+/// The partition of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePartition {
+    /// The specification it was written for.
+    pub id: PartitionId,
+    /// The text of each key's value; `None` is NULL.
+    pub values: Vec<Option<String>>,
+}
+
+/// A file that tells which rows of a data file are deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteFile {
+    /// Its id.
+    pub id: FileId,
+    /// The full path or URL.
+    pub path: String,
+    /// How the positions are written.
+    pub format: DeleteFormat,
+    /// Exact size.
+    pub file_size_bytes: u64,
+    /// The snapshot of its oldest delete, and of all that have none of their own.
+    pub begin: SnapshotId,
+}
+
+/// How a delete file keeps its positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteFormat {
+    /// Rows of file path and position, and perhaps the snapshot of each delete.
+    Parquet,
+    /// Iceberg's `deletion-vector-v1` without its Puffin container.
+    DeletionVector,
+}
+
+/// Rows of one table that a transaction deletes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeletedFrom {
+    /// The table.
+    pub table: Table,
+    /// By data file.
+    pub files: BTreeMap<FileId, DeletedRows>,
+}
+
+/// Rows of one data file that a transaction deletes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DeletedRows {
+    /// Every row it has.
+    All,
+    /// Those at these positions.
+    At(Arc<RoaringTreemap>),
+}
+
+impl DeletedRows {
+    /// Whether no row of `file` is left.
+    pub fn is_all_of(&self, file: &DataFile) -> bool {
+        match self {
+            Self::All => true,
+            Self::At(positions) => positions.len() >= file.record_count,
+        }
+    }
+}
+
+/// The end of some or all rows of a data file, ready to be committed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deletion {
+    /// The data file.
+    pub file: FileId,
+    /// The delete files it had, which must still be the current ones.
+    pub replaces: Vec<DeleteFile>,
+    /// The delete file it gets; `None` ends the data file.
+    pub delete_file: Option<NewDeleteFile>,
+}
+
+/// A delete file that was written for a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDeleteFile {
+    /// The full path or URL.
+    pub path: String,
+    /// Rows in it.
+    pub delete_count: u64,
+    /// Exact size.
+    pub file_size_bytes: u64,
+    /// The length of the Parquet footer's Thrift part.
+    pub footer_size: Option<u64>,
+    /// The oldest and newest snapshot it names; `None` if all its deletes are this commit's.
+    pub snapshots: Option<(SnapshotId, SnapshotId)>,
 }
 
 /// Statistics of one leaf column in one file. Bounds are sound, never too narrow; text in the
@@ -348,15 +526,50 @@ pub struct Changes {
     pub created_views: Vec<View>,
     /// Views of the base that are gone.
     pub dropped_views: Vec<ViewId>,
+    /// Tables of the base that are different now.
+    pub altered_tables: BTreeMap<TableId, Altered<Table>>,
+    /// Views of the base that are different now.
+    pub altered_views: BTreeMap<ViewId, Altered<View>>,
     /// Files added to tables of the base or to new ones.
     pub appended: BTreeMap<TableId, Vec<DataFile>>,
+    /// Rows deleted from data files of the base, and from those added here.
+    pub deleted: BTreeMap<TableId, DeletedFrom>,
 }
 
 impl Changes {
+    /// The tables that stand here in another form than in the base.
+    pub fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.created_tables.iter().chain(self.altered_tables.values().map(|altered| &altered.now))
+    }
+
+    /// The views that stand here in another form than in the base.
+    pub fn views(&self) -> impl Iterator<Item = &View> {
+        self.created_views.iter().chain(self.altered_views.values().map(|altered| &altered.now))
+    }
+
     /// Whether a commit of this would change nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// An object as the base snapshot has it and as it is now, however many statements made it so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Altered<T> {
+    /// As of the base snapshot.
+    pub base: T,
+    /// As the transaction leaves it.
+    pub now: T,
+}
+
+/// What became of a commit that met no conflict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// It is the newest snapshot.
+    As(Snapshot),
+    /// Nothing was written: another commit, which is the newest now, took the id that its files
+    /// expect.
+    Overtaken(Snapshot),
 }
 
 /// What `Catalog::commit` is given.
@@ -366,8 +579,22 @@ pub struct Commit {
     pub base: Snapshot,
     /// The changes.
     pub changes: Changes,
+    /// What becomes of the deletes among them.
+    pub deletions: BTreeMap<TableId, Vec<Deletion>>,
+    /// The id that files written for this commit say it has, if any does.
+    pub expects: Option<SnapshotId>,
     /// Who commits, for history.
     pub author: Option<String>,
     /// Why, for history.
     pub message: Option<String>,
+}
+
+impl Commit {
+    /// The files that are visible once it is committed.
+    pub fn files(&self) -> Vec<String> {
+        let data = self.changes.appended.values().flatten().map(|file| file.path.clone());
+        let deletions = self.deletions.values().flatten();
+        let deletes = deletions.filter_map(|deletion| deletion.delete_file.as_ref());
+        data.chain(deletes.map(|file| file.path.clone())).collect()
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Catalog;
@@ -11,7 +12,8 @@ use super::types::{assemble, parse_time};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The rows of a versioned table that are visible at snapshot `$1`.
-const VISIBLE: &str = "begin_snapshot <= $1 AND (end_snapshot IS NULL OR $1 < end_snapshot)";
+pub(super) const VISIBLE: &str =
+    "begin_snapshot <= $1 AND (end_snapshot IS NULL OR $1 < end_snapshot)";
 
 const SNAPSHOT_COLUMNS: &str =
     "s.snapshot_id, s.snapshot_time, s.schema_version, s.next_catalog_id, s.next_file_id";
@@ -39,6 +41,41 @@ impl Catalog {
                 .with_help("restore it from a backup")
         })?;
         snapshot(row)
+    }
+
+    /// The snapshot with an id, unless there is none (any more).
+    pub async fn snapshot_with_id(&self, id: SnapshotId) -> Result<Option<Snapshot>> {
+        let sql =
+            format!("SELECT {SNAPSHOT_COLUMNS} FROM ducklake_snapshot s WHERE s.snapshot_id = $1");
+        let rows = self.backend().query(&sql, &[id.into()]).await?;
+        rows.first().map(snapshot).transpose()
+    }
+
+    /// The newest snapshot up to `last` that is not younger than `time`. Times are compared here:
+    /// their text in the catalog is not the same with every writer.
+    pub async fn snapshot_at(
+        &self,
+        time: DateTime<Utc>,
+        last: SnapshotId,
+    ) -> Result<Option<Snapshot>> {
+        let sql = format!(
+            "SELECT {SNAPSHOT_COLUMNS} FROM ducklake_snapshot s WHERE s.snapshot_id <= $1 \
+             ORDER BY s.snapshot_id DESC LIMIT 1000"
+        );
+        let mut last = last;
+        loop {
+            let rows = self.backend().query(&sql, &[last.into()]).await?;
+            for row in &rows {
+                let snapshot = snapshot(row)?;
+                if snapshot.time <= time {
+                    return Ok(Some(snapshot));
+                }
+                last = SnapshotId(snapshot.id.0 - 1);
+            }
+            if rows.is_empty() {
+                return Ok(None);
+            }
+        }
     }
 
     /// Every snapshot up to `at`, oldest first.
@@ -114,7 +151,11 @@ impl Catalog {
             return self.table(at, schema, row).await.map(Relation::Table).map(Some);
         }
         let rows = self.named(at, schema, "ducklake_view", "view_name", VIEW_COLUMNS, name).await?;
-        rows.first().map(|row| view(schema, row).map(Relation::View)).transpose()
+        let Some(mut view) = rows.first().map(|row| view(schema, row)).transpose()? else {
+            return Ok(None);
+        };
+        view.comment = self.comment(at, view.id.0).await?;
+        Ok(Some(Relation::View(view)))
     }
 
     /// The rows of a name: exact ones, which an index finds, else those in another case.
@@ -170,15 +211,6 @@ impl Catalog {
             .iter()
             .map(|row| Ok((ColumnId(row.int(0)?), row.opt_text(1))))
             .collect::<Result<BTreeMap<_, _>>>()?;
-        let comment = format!(
-            "SELECT value FROM ducklake_tag WHERE object_id = $2 AND key = 'comment' AND {VISIBLE}"
-        );
-        let comment = self.backend().query(&comment, &values).await?;
-        let partitioned = format!(
-            "SELECT 1 FROM ducklake_partition_info i JOIN ducklake_partition_column c \
-             ON i.partition_id = c.partition_id WHERE i.table_id = $2 AND {VISIBLE} LIMIT 1"
-        );
-        let partitioned = self.backend().query(&partitioned, &values).await?;
         Ok(Table {
             id,
             uuid: uuid(row, 1),
@@ -187,84 +219,25 @@ impl Catalog {
             directory: path.resolve(&schema.path.resolve(self.data_path())),
             path,
             columns: assemble(&columns, &comments)?,
-            comment: comment.first().and_then(|row| row.opt_text(0)),
-            is_partitioned: !partitioned.is_empty(),
+            comment: self.comment(at, id.0).await?,
+            partition: self.partition(at, id).await?,
+            sort: self.sort(at, id).await?,
+            constraints: self.constraints(at, id).await?,
+            next_column_id: row.int(5)?,
         })
     }
 
-    /// How many data files a table has.
-    pub async fn n_data_files(&self, at: SnapshotId, table: TableId) -> Result<usize> {
-        let sql =
-            format!("SELECT count(*) FROM ducklake_data_file WHERE table_id = $2 AND {VISIBLE}");
-        let rows = self.backend().query(&sql, &[at.0.into(), table.0.into()]).await?;
-        let count = rows.first().map_or(Ok(0), |row| row.count(0))?;
-        Ok(usize::try_from(count).unwrap_or(usize::MAX))
-    }
-
-    /// The data files of a table in the order they were added, with the statistics of `stats_of`.
-    pub async fn data_files(
-        &self,
-        at: SnapshotId,
-        table: &Table,
-        stats_of: &[ColumnId],
-    ) -> Result<Vec<DataFile>> {
+    /// The comment on a table or view.
+    async fn comment(&self, at: SnapshotId, object: i64) -> Result<Option<String>> {
         let sql = format!(
-            "SELECT data_file_id, path, path_is_relative, record_count, file_size_bytes, \
-             footer_size, row_id_start, partial_max, mapping_id FROM ducklake_data_file \
-             WHERE table_id = $2 AND {VISIBLE} ORDER BY data_file_id"
+            "SELECT value FROM ducklake_tag WHERE object_id = $2 AND key = 'comment' AND {VISIBLE}"
         );
-        let values = [at.0.into(), table.id.0.into()];
-        let rows = self.backend().query(&sql, &values).await?;
-        let deleted = format!(
-            "SELECT DISTINCT data_file_id FROM ducklake_delete_file WHERE table_id = $2 AND {VISIBLE}"
-        );
-        let deleted = self.backend().query(&deleted, &values).await?;
-        let deleted = deleted.iter().map(|row| row.int(0)).collect::<Result<Vec<_>>>()?;
-        let mut files = BTreeMap::new();
-        for row in &rows {
-            let id = row.int(0)?;
-            let file = data_file(at, table, row, deleted.contains(&id))?;
-            files.insert(id, file);
-        }
-        if !files.is_empty() {
-            self.attach_stats(table.id, stats_of, &mut files).await?;
-        }
-        Ok(files.into_values().collect())
+        let rows = self.backend().query(&sql, &[at.0.into(), object.into()]).await?;
+        Ok(rows.first().and_then(|row| row.opt_text(0)))
     }
 
-    async fn attach_stats(
-        &self,
-        table: TableId,
-        stats_of: &[ColumnId],
-        files: &mut BTreeMap<i64, DataFile>,
-    ) -> Result<()> {
-        if stats_of.is_empty() {
-            return Ok(());
-        }
-        let columns: Vec<String> = stats_of.iter().map(ToString::to_string).collect();
-        let sql = format!(
-            "SELECT data_file_id, column_id, column_size_bytes, value_count, null_count, min_value, \
-             max_value, contains_nan FROM ducklake_file_column_stats \
-             WHERE table_id = $1 AND column_id IN ({})",
-            columns.join(", ")
-        );
-        for row in self.backend().query(&sql, &[table.0.into()]).await? {
-            if let Some(file) = files.get_mut(&row.int(0)?) {
-                file.column_stats.insert(ColumnId(row.int(1)?), column_stats(&row)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether another engine keeps rows, or deletions of rows, of this table in the catalog.
+    /// Whether another engine keeps rows of this table in the catalog.
     pub async fn has_inlined_data(&self, at: SnapshotId, table: TableId) -> Result<bool> {
-        let deletes = format!("ducklake_inlined_delete_{table}");
-        if self.backend().has_table(&deletes).await? {
-            let sql = format!("SELECT 1 FROM {deletes} WHERE begin_snapshot <= $1 LIMIT 1");
-            if !self.backend().query(&sql, &[at.0.into()]).await?.is_empty() {
-                return Ok(true);
-            }
-        }
         let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1";
         for row in self.backend().query(sql, &[table.0.into()]).await? {
             let name = row.text(0)?.replace('"', "\"\"");
@@ -277,7 +250,10 @@ impl Catalog {
     }
 }
 
-const TABLE_COLUMNS: &str = "table_id, table_uuid, table_name, path, path_is_relative";
+/// The last one is the id of the next column: above those of all versions of the table.
+const TABLE_COLUMNS: &str = "table_id, table_uuid, table_name, path, path_is_relative, \
+     (SELECT coalesce(max(c.column_id), 0) + 1 FROM ducklake_column c \
+      WHERE c.table_id = ducklake_table.table_id)";
 const VIEW_COLUMNS: &str = "view_id, view_uuid, view_name, dialect, sql, column_aliases";
 
 fn view(schema: &Schema, row: &Row) -> Result<View> {
@@ -294,36 +270,8 @@ fn view(schema: &Schema, row: &Row) -> Result<View> {
     })
 }
 
-fn data_file(at: SnapshotId, table: &Table, row: &Row, has_deletes: bool) -> Result<DataFile> {
-    Ok(DataFile {
-        id: Some(FileId(row.int(0)?)),
-        path: path(row, 1)?.resolve(&table.directory),
-        record_count: row.count(3)?,
-        file_size_bytes: row.count(4)?,
-        footer_size: row.opt_count(5)?,
-        row_id_start: row.opt_int(6)?,
-        column_stats: BTreeMap::new(),
-        traits: FileTraits {
-            has_deletes,
-            is_partial: row.opt_int(7)?.is_some_and(|newest_row| newest_row > at.0),
-            has_name_mapping: row.opt_int(8)?.is_some(),
-        },
-    })
-}
-
-fn column_stats(row: &Row) -> Result<ColumnStats> {
-    Ok(ColumnStats {
-        column_size_bytes: row.opt_count(2)?.unwrap_or(0),
-        value_count: row.opt_count(3)?,
-        null_count: row.opt_count(4)?,
-        min: row.opt_text(5),
-        max: row.opt_text(6),
-        contains_nan: row.opt_flag(7)?,
-    })
-}
-
 /// An object's path and, after it, whether it is relative; none is the parent's own.
-fn path(row: &Row, index: usize) -> Result<ObjectPath> {
+pub(super) fn path(row: &Row, index: usize) -> Result<ObjectPath> {
     match row.opt_text(index) {
         None => Ok(ObjectPath::Relative(String::new())),
         Some(path) if row.flag(index + 1)? => Ok(ObjectPath::Relative(path)),

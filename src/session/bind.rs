@@ -79,6 +79,7 @@ fn visit(command: &mut Command, binder: &mut Binder<'_>) -> ControlFlow<Error> {
         Command::CreateTable(create) => create.query.visit(binder),
         Command::CreateView(create) => create.query.visit(binder),
         Command::Insert(insert) => insert.source.visit(binder),
+        Command::ChangeRows(change) => change.visit(binder),
         Command::Copy(copy) => copy.source.visit(binder),
         Command::Describe(QueryOrTable::Query(query))
         | Command::Summarize(QueryOrTable::Query(query)) => query.visit(binder),

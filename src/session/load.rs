@@ -22,7 +22,7 @@ use crate::catalog::model::{
 use crate::catalog::{Transaction, assign_column_ids};
 use crate::error::{Error, Result, nearest};
 use crate::source::files::{Format, by_extension};
-use crate::sql::name::{self, fold};
+use crate::sql::name::{self, RelationRef, fold};
 use crate::sql::{Copy, CreateTable, Insert, subquery, values_rows};
 use crate::storage;
 use crate::write::{self, Staged, Target, conform, created_columns};
@@ -53,6 +53,7 @@ impl Session {
         }
         assign_column_ids(&mut columns);
         let table = transaction.create_table(schema, &create.name.name, columns).await?;
+        let table = self.constrain_new(transaction, schema, &table, create).await?;
         let sources: Vec<Option<usize>> = (0..table.columns.len()).map(Some).collect();
         let plan = conform(plan, &table.columns, &sources)?;
         let rows = self.append(&state, plan, &table, transaction, staged).await?;
@@ -61,7 +62,7 @@ impl Session {
 
     pub(super) async fn insert(&mut self, insert: &Insert) -> Result<Outcome> {
         self.change(async |session, transaction, staged| {
-            let table = session.insertable(transaction, insert).await?;
+            let table = session.writable(transaction, &insert.table).await?;
             let targets = target_columns(&table, &insert.columns)?;
             let query = insert_query(insert, &table, &targets)?;
             let Planned { state, plan } = session.planner_on(transaction).query(&query).await?;
@@ -76,27 +77,31 @@ impl Session {
         .await
     }
 
-    async fn insertable(&self, transaction: &Transaction, insert: &Insert) -> Result<Table> {
-        let table = match self.find(transaction, &insert.table).await? {
+    /// The table that a statement changes.
+    pub(super) async fn writable(
+        &self,
+        transaction: &Transaction,
+        name: &RelationRef,
+    ) -> Result<Table> {
+        let table = match self.find(transaction, name).await? {
             (_, Some(Relation::Table(table))) => table,
             (_, Some(Relation::View(_))) => {
-                return Err(Error::invalid(format!("\"{}\" is a view", insert.table))
-                    .with_help("insert into the tables it reads")
-                    .or_span(insert.table.span));
+                return Err(Error::invalid(format!("\"{name}\" is a view"))
+                    .with_help("change the tables it reads")
+                    .or_span(name.span));
             }
             (schema, None) => {
-                let error =
-                    no_such(transaction, &schema, &insert.table.name, RelationKind::Table).await?;
-                return Err(error.or_span(insert.table.span));
+                let error = no_such(transaction, &schema, &name.name, RelationKind::Table).await?;
+                return Err(error.or_span(name.span));
             }
         };
-        if table.is_partitioned {
+        if table.partition.is_some() {
             return Err(Error::unsupported(format!(
                 "table \"{}\" is partitioned, and writing partitions is not supported",
                 table.name
             ))
-            .with_help("insert with DuckDB, or into a table without partitions")
-            .or_span(insert.table.span));
+            .with_help("change it with DuckDB, or use a table without partitions")
+            .or_span(name.span));
         }
         Ok(table)
     }
@@ -112,15 +117,26 @@ impl Session {
     ) -> Result<u64> {
         let plan = state.create_physical_plan(&plan).await?;
         self.progress.watch(&plan);
-        let storage = Arc::clone(self.warehouse.storage());
-        let target =
-            Target::new(table.clone(), storage, Arc::clone(staged), self.progress.clone())?;
+        let target = self.target(state, table, transaction, staged).await?;
         let files = write::write(plan, state.task_ctx(), Arc::new(target)).await?;
         let rows = files.iter().map(|file| file.record_count).sum();
         if !files.is_empty() {
             transaction.append(table, files);
         }
         Ok(rows)
+    }
+
+    /// Where a statement's rows for `table` go.
+    pub(super) async fn target(
+        &self,
+        state: &SessionState,
+        table: &Table,
+        transaction: &Transaction,
+        staged: &Arc<Staged>,
+    ) -> Result<Target> {
+        let storage = Arc::clone(self.warehouse.storage());
+        let _ = transaction;
+        Target::new(state, table.clone(), storage, Arc::clone(staged), self.progress.clone())
     }
 
     pub(super) async fn copy(&mut self, copy: &Copy) -> Result<Outcome> {
@@ -176,7 +192,7 @@ fn target_columns(table: &Table, names: &[Ident]) -> Result<Vec<usize>> {
     Ok(targets)
 }
 
-fn column_index(columns: &[Column], name: &str) -> Result<usize> {
+pub(super) fn column_index(columns: &[Column], name: &str) -> Result<usize> {
     let exact = columns.iter().position(|column| column.name == name);
     let folded = || columns.iter().position(|c| c.name.to_lowercase() == name.to_lowercase());
     exact.or_else(folded).ok_or_else(|| {
@@ -201,7 +217,7 @@ fn insert_query(insert: &Insert, table: &Table, targets: &[usize]) -> Result<Box
     Ok(query)
 }
 
-fn fit_value(value: &mut Expr, column: &Column) {
+pub(super) fn fit_value(value: &mut Expr, column: &Column) {
     let text = |text: String| Expr::value(Value::SingleQuotedString(text));
     match value {
         Expr::Identifier(ident)

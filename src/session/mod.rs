@@ -11,11 +11,15 @@
 //! A write works on a clone of the transaction, so a statement that fails leaves the transaction
 //! as it was, and its files are deleted. Without BEGIN the clone is committed at once.
 
+mod alter;
 mod bind;
+mod constrain;
 mod define;
+mod dml;
 mod history;
 mod inspect;
 mod label;
+mod layout;
 mod load;
 mod locate;
 mod outcome;
@@ -24,6 +28,7 @@ mod progress;
 mod readers;
 mod recase;
 mod settings;
+mod travel;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,12 +43,12 @@ pub use self::outcome::{Outcome, Rows};
 pub(crate) use self::plan::{Planned, Planner};
 pub use self::progress::{Progress, ProgressReading};
 use crate::catalog::Transaction;
-use crate::catalog::model::RelationKind;
+use crate::catalog::model::{Committed, RelationKind, SnapshotId};
 use crate::diagnostic::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{Command, Script, Statement};
 use crate::warehouse::Warehouse;
-use crate::write::Staged;
+use crate::write::{Staged, deletes};
 
 /// One user's connection to a warehouse.
 #[derive(Debug)]
@@ -98,10 +103,27 @@ impl Session {
     /// returns. Dropping the future, or the rows, cancels the statement and changes nothing, except
     /// in the moment in which the catalog is told to commit: then it may or may not have.
     pub async fn execute(&mut self, statement: &Statement) -> Result<Outcome> {
-        self.progress.reset();
-        // Boxed: planning and writing keep a lot, and every caller would carry it.
-        let outcome = Box::pin(self.run(&statement.command)).await;
+        let outcome = self.run_until_first(&statement.command).await;
         outcome.map_err(|error| error.or_span(Some(statement.verb())))
+    }
+
+    /// Runs a command again when another writer was first: on its own, nobody has seen what it
+    /// read. In a transaction the caller has.
+    async fn run_until_first(&mut self, command: &Command) -> Result<Outcome> {
+        let mut patience = None;
+        loop {
+            self.progress.reset();
+            let is_alone = self.open.is_none();
+            // Boxed: planning and writing keep a lot, and every caller would carry it.
+            let error = match Box::pin(self.run(command)).await {
+                Err(error) if is_alone && error.is_retryable() => error,
+                result => return result,
+            };
+            let patience = patience.get_or_insert_with(|| self.warehouse.catalog().patience());
+            if !patience.pause().await {
+                return Err(error);
+            }
+        }
     }
 
     async fn run(&mut self, command: &Command) -> Result<Outcome> {
@@ -121,14 +143,22 @@ impl Session {
                 self.drop_schemas(names, *if_exists, *cascade).await
             }
             Command::CreateTable(create) => self.create_table(create).await,
+            Command::AlterTable(alter) => self.alter_table(alter).await,
             Command::DropTable { names, if_exists } => {
                 self.drop_relations(RelationKind::Table, names, *if_exists).await
             }
             Command::CreateView(create) => self.create_view(create).await,
+            Command::AlterView { name, if_exists, to } => {
+                self.rename_view(name, *if_exists, to).await
+            }
+            Command::Comment(comment) => self.comment(comment).await,
+            Command::Call(call) => Err(Error::unsupported(format!("CALL {}", call.name))),
             Command::DropView { names, if_exists } => {
                 self.drop_relations(RelationKind::View, names, *if_exists).await
             }
             Command::Insert(insert) => self.insert(insert).await,
+            Command::ChangeRows(change) => Box::pin(self.change_rows(change)).await,
+            Command::Truncate { tables } => self.truncate(tables, "TRUNCATE").await,
             Command::Copy(copy) => Box::pin(self.copy(copy)).await,
             Command::Describe(subject) => self.describe(subject).await,
             Command::Summarize(subject) => self.summarize(subject).await,
@@ -257,30 +287,62 @@ fn no_transaction() -> Error {
     Error::invalid("no transaction is open").with_help("BEGIN opens one")
 }
 
-/// Makes a transaction visible. Its files stay if that succeeds, except those of tables that the
-/// transaction itself dropped again; if it fails they are all deleted.
+/// Makes a transaction visible. Its files stay if that succeeds, except those that no row of it
+/// names any more; if it fails they are all deleted.
 async fn commit(
     warehouse: &Warehouse,
     transaction: Transaction,
     staged: &[Arc<Staged>],
 ) -> Result<()> {
-    let live: Vec<String> =
-        transaction.changes().appended.values().flatten().map(|file| file.path.clone()).collect();
-    if !transaction.is_empty() {
-        let commit = transaction.into_commit(None, None);
-        let sending = || staged.iter().for_each(|staged| staged.committing());
-        if let Err(error) = warehouse.catalog().commit(&commit, sending).await {
-            for staged in staged {
+    let late = Staged::new(Arc::clone(warehouse.storage()));
+    let committed = match transaction.is_empty() {
+        true => Ok(vec![]),
+        false => {
+            let sending = || staged.iter().chain([&late]).for_each(|staged| staged.committing());
+            commit_rebased(warehouse, transaction, &late, sending).await
+        }
+    };
+    let all = staged.iter().chain([&late]);
+    match committed {
+        Ok(live) => {
+            for staged in all {
+                staged.keep_only(&live).await?;
+            }
+            Ok(())
+        }
+        Err(error) => {
+            for staged in all {
                 match error.kind() {
-                    ErrorKind::OutcomeUnknown => staged.keep_only(&live).await?,
+                    ErrorKind::OutcomeUnknown => staged.keep_all(),
                     _ => staged.discard().await,
                 }
             }
-            return Err(error);
+            Err(error)
         }
     }
-    for staged in staged {
-        staged.keep_only(&live).await?;
+}
+
+/// Commits, on top of whatever is the newest snapshot; gives the files that are visible now.
+async fn commit_rebased(
+    warehouse: &Warehouse,
+    transaction: Transaction,
+    staged: &Staged,
+    sending: impl Fn(),
+) -> Result<Vec<String>> {
+    let (catalog, storage) = (warehouse.catalog(), warehouse.storage());
+    let mut newest = match transaction.changes().deleted.is_empty() {
+        true => transaction.base().clone(),
+        false => catalog.snapshot().await?,
+    };
+    let mut commit = transaction.clone().into_commit(None, None);
+    loop {
+        let next = SnapshotId(newest.id.0 + 1);
+        let (deletions, depends) = deletes::prepare(&transaction, next, storage, staged).await?;
+        commit.deletions = deletions;
+        commit.expects = depends.then_some(next);
+        match catalog.commit(&commit, &sending).await? {
+            Committed::As(_) => return Ok(commit.files()),
+            Committed::Overtaken(by) => newest = by,
+        }
     }
-    Ok(())
 }

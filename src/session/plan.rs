@@ -38,6 +38,8 @@ pub(crate) struct Planner {
     transaction: Arc<Transaction>,
     storage: Arc<Storage>,
     safe: bool,
+    /// What the statement reads besides what its text names.
+    extra: Readers,
     /// The views that are being planned, outermost first.
     views: Vec<ViewId>,
 }
@@ -58,7 +60,14 @@ impl Planner {
         safe: bool,
     ) -> Self {
         let warehouse = Arc::from(warehouse);
-        Self { template, warehouse, transaction, storage, safe, views: vec![] }
+        let extra = Readers::new();
+        Self { template, warehouse, transaction, storage, safe, extra, views: vec![] }
+    }
+
+    /// The same, with a table under a name of the schema [`READERS`].
+    pub(crate) fn reading(mut self, name: &str, table: Arc<dyn TableProvider>) -> Self {
+        self.extra.insert(name.to_owned(), table);
+        self
     }
 
     /// Plans a query.
@@ -70,9 +79,8 @@ impl Planner {
     /// Plans a statement that DataFusion understands: a query, or EXPLAIN of one.
     pub(crate) async fn statement(&self, mut ast: Ast) -> Result<Planned> {
         label(&mut ast);
-        let (transaction, storage) = (&self.transaction, &self.storage);
-        let readers =
-            readers::open_all(&mut ast, &self.template, transaction, storage, self.safe).await?;
+        let mut readers = readers::open_all(&mut ast, self).await?;
+        readers.extend(self.extra.clone());
         let statement = as_statement(&ast);
         let (references, _) = resolve_table_references(&statement, true)?;
         let listed = references.iter().any(|r| r.schema() == Some("information_schema"));
@@ -103,8 +111,29 @@ impl Planner {
         SnapshotCatalog::load(&self.transaction, &self.storage, views, readers, listed).await
     }
 
+    pub(super) fn transaction(&self) -> &Arc<Transaction> {
+        &self.transaction
+    }
+
+    pub(super) fn storage(&self) -> &Arc<Storage> {
+        &self.storage
+    }
+
+    pub(super) fn state(&self) -> &SessionState {
+        &self.template
+    }
+
+    pub(super) fn is_safe(&self) -> bool {
+        self.safe
+    }
+
+    /// The same planner on another transaction.
+    pub(super) fn on(&self, transaction: Transaction) -> Self {
+        Self { transaction: Arc::new(transaction), ..self.clone() }
+    }
+
     /// A view's plan as a table. Boxed: planning it may plan other views.
-    fn view(
+    pub(super) fn view(
         self,
         view: View,
         schema: Schema,

@@ -1,8 +1,8 @@
 //! What a statement reads besides tables: found in its text, opened, and named so that the planner
 //! finds them.
 //!
-//! `FROM 'file'`, `read_csv(…)` and `snapshots()` are not names a catalog can hold, and opening
-//! them is asynchronous while planning is not. So before planning each is replaced by a name in the
+//! `FROM 'file'`, `read_csv(…)`, `snapshots()` and `t AT (VERSION => 3)` are not names a catalog can
+//! hold, and opening them is asynchronous while planning is not. So before planning each is replaced by a name in the
 //! schema [`READERS`], whose providers are opened here.
 
 use std::collections::hash_map::Entry;
@@ -10,21 +10,17 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
-use datafusion::execution::SessionState;
 use sqlparser::ast::{
     FunctionArg, Ident, ObjectName, ObjectNamePart, Spanned, Statement, TableAlias, TableFactor,
-    VisitMut, VisitorMut,
+    TableVersion, VisitMut, VisitorMut,
 };
 
-use super::history;
-use crate::catalog::Transaction;
+use super::{Planner, history};
 use crate::diagnostic::Span;
 use crate::error::{Error, Result};
 use crate::source::files::{self, Format};
 use crate::source::options::{self, ReadOptions};
-use crate::sql::EARLIER_VERSION;
 use crate::sql::name::{self, fold};
-use crate::storage::Storage;
 use crate::table::{READERS, Readers};
 
 /// One thing to read.
@@ -38,16 +34,11 @@ enum What {
     File(String),
     Function { name: String, format: Format, arguments: Vec<FunctionArg> },
     Snapshots,
+    Earlier { name: ObjectName, version: TableVersion },
 }
 
 /// Replaces every reader in `statement` by a name, and opens them all.
-pub(crate) async fn open_all(
-    statement: &mut Statement,
-    state: &SessionState,
-    transaction: &Transaction,
-    storage: &Storage,
-    safe: bool,
-) -> Result<Readers> {
+pub(crate) async fn open_all(statement: &mut Statement, planner: &Planner) -> Result<Readers> {
     let mut finder = Finder { found: vec![] };
     if let ControlFlow::Break(error) = statement.visit(&mut finder) {
         return Err(error);
@@ -55,32 +46,27 @@ pub(crate) async fn open_all(
     let mut readers = Readers::new();
     for reader in finder.found {
         if let Entry::Vacant(entry) = readers.entry(reader.key) {
-            let opened = open(&reader.what, state, transaction, storage, safe).await;
+            let opened = open(&reader.what, planner).await;
             entry.insert(opened.map_err(|e| e.or_span(reader.span))?);
         }
     }
     Ok(readers)
 }
 
-async fn open(
-    what: &What,
-    state: &SessionState,
-    transaction: &Transaction,
-    storage: &Storage,
-    safe: bool,
-) -> Result<Arc<dyn TableProvider>> {
+async fn open(what: &What, planner: &Planner) -> Result<Arc<dyn TableProvider>> {
     let (names, format, options) = match what {
-        What::Snapshots => return history::snapshots(transaction).await,
+        What::Snapshots => return history::snapshots(planner.transaction()).await,
+        What::Earlier { name, version } => return planner.earlier(name, version).await,
         What::File(name) => (vec![name.clone()], None, ReadOptions::default()),
         What::Function { name, format, arguments } => {
             let (names, options) = options::parse(name, *format, arguments)?;
             (names, Some(*format), options)
         }
     };
-    if safe {
+    if planner.is_safe() {
         return Err(Error::unsupported("reading files is not allowed in safe mode"));
     }
-    files::open(state, storage, &names, format, &options).await
+    files::open(planner.state(), planner.storage(), &names, format, &options).await
 }
 
 struct Finder {
@@ -95,12 +81,12 @@ impl VisitorMut for Finder {
             return ControlFlow::Continue(());
         };
         let span = name::span(name.span());
-        if version.is_some() {
-            let error = Error::unsupported(EARLIER_VERSION);
-            return ControlFlow::Break(error.or_span(span));
-        }
         let arguments = args.as_ref().map(|args| args.args.as_slice());
-        let Some((key, what, default_alias)) = reader(name, arguments) else {
+        let found = match version.take() {
+            Some(version) => Some(earlier(name, version)),
+            None => reader(name, arguments),
+        };
+        let Some((key, what, default_alias)) = found else {
             return ControlFlow::Continue(());
         };
         let part = |value: &str| ObjectNamePart::Identifier(Ident::with_quote('"', value));
@@ -115,6 +101,13 @@ impl VisitorMut for Finder {
         self.found.push(Reader { key, what, span });
         ControlFlow::Continue(())
     }
+}
+
+/// A table as of an earlier snapshot.
+fn earlier(name: &ObjectName, version: TableVersion) -> (String, What, String) {
+    let key = format!("{name} {version}");
+    let alias = name.0.last().and_then(|part| part.as_ident()).map(fold).unwrap_or_default();
+    (key, What::Earlier { name: name.clone(), version }, alias)
 }
 
 /// The reader that a name in FROM stands for: its key, itself, and the alias it has unless the

@@ -4,33 +4,6 @@
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::name;
-use crate::error::{Error, Result};
-
-/// Said wherever a statement asks for one.
-pub(crate) const EARLIER_VERSION: &str =
-    "reading a table as of an earlier version is not supported";
-
-/// `t AT (VERSION => 3)` is DuckLake's; sqlparser would take it for an alias and its columns.
-pub(crate) fn refuse_time_travel(tokens: &[TokenWithSpan]) -> Result<()> {
-    let words: Vec<&TokenWithSpan> =
-        tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
-    let is = |token: &Token, names: &[&str]| {
-        matches!(token, Token::Word(w) if w.quote_style.is_none()
-            && names.iter().any(|name| w.value.eq_ignore_ascii_case(name)))
-    };
-    let found = words.windows(4).find(|w| {
-        is(&w[0].token, &["at"])
-            && w[1].token == Token::LParen
-            && is(&w[2].token, &["version", "timestamp"])
-            && w[3].token == Token::RArrow
-    });
-    match found {
-        Some(at) => Err(Error::unsupported(EARLIER_VERSION).or_span(name::span(at[0].span))),
-        None => Ok(()),
-    }
-}
-
 /// `top` is a name: sqlparser would read `SELECT top` as the clause TOP of other dialects.
 pub(crate) fn plain_top(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     for token in &mut tokens {
@@ -51,12 +24,13 @@ pub(crate) fn select_all(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     };
     let mut all = Vec::with_capacity(tokens.len());
     let mut before: Option<&Token> = None;
+    let mut after_set_operator = false;
     // By depth of parentheses, whether the query there has its SELECT.
     let mut selects = vec![false];
     for (index, token) in tokens.iter().enumerate() {
         let begins_query = match before {
             None | Some(Token::LParen) => true,
-            Some(before) => BEFORE_QUERY.contains(&keyword(before)),
+            Some(before) => after_set_operator || BEFORE_QUERY.contains(&keyword(before)),
         };
         if keyword(&token.token) == Keyword::FROM
             && begins_query
@@ -76,6 +50,12 @@ pub(crate) fn select_all(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             }
             _ => {}
         }
+        match (&token.token, keyword(&token.token)) {
+            (_, Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT) => after_set_operator = true,
+            (Token::Whitespace(_), _)
+            | (_, Keyword::ALL | Keyword::DISTINCT | Keyword::BY | Keyword::NAME) => {}
+            _ => after_set_operator = false,
+        }
         all.push(token.clone());
         if !matches!(token.token, Token::Whitespace(_)) {
             before = Some(&token.token);
@@ -91,20 +71,8 @@ fn set_last(flags: &mut [bool], value: bool) {
 }
 
 /// The words after which a query may begin.
-const BEFORE_QUERY: [Keyword; 12] = [
-    Keyword::AS,
-    Keyword::UNION,
-    Keyword::EXCEPT,
-    Keyword::INTERSECT,
-    Keyword::ALL,
-    Keyword::DISTINCT,
-    Keyword::NAME,
-    Keyword::EXPLAIN,
-    Keyword::ANALYZE,
-    Keyword::VERBOSE,
-    Keyword::DESCRIBE,
-    Keyword::DESC,
-];
+const BEFORE_QUERY: [Keyword; 5] =
+    [Keyword::AS, Keyword::EXPLAIN, Keyword::ANALYZE, Keyword::VERBOSE, Keyword::DESCRIBE];
 
 /// Whether the query that begins with FROM says SELECT later on.
 fn has_select(tokens: &[TokenWithSpan], keyword: impl Fn(&Token) -> Keyword) -> bool {

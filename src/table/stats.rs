@@ -47,6 +47,16 @@ pub(crate) fn exact_only(mut statistics: Statistics, schema: &Schema) -> Statist
     statistics
 }
 
+/// The same for a file of whose rows `missing` are not there: bounds may be wider than what is left.
+pub(crate) fn without(statistics: Statistics, missing: u64) -> Statistics {
+    let num_rows = statistics.num_rows;
+    let left = |rows: usize| rows.saturating_sub(missing as usize);
+    Statistics {
+        num_rows: num_rows.get_value().map_or(num_rows, |rows| Precision::Exact(left(*rows))),
+        ..statistics.to_inexact()
+    }
+}
+
 fn unknown(data_type: &DataType) -> Precision<ScalarValue> {
     match data_type {
         nested if nested.is_nested() => Precision::Absent,

@@ -16,9 +16,9 @@ use arrow::datatypes::{
     DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit,
 };
 use datafusion::logical_expr::planner::TypePlanner;
-use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use parquet::arrow::{PARQUET_FIELD_ID_META_KEY, RowNumber};
 
-use crate::catalog::model::{Column, ColumnType};
+use crate::catalog::model::{Column, ColumnId, ColumnType};
 use crate::catalog::type_name;
 use crate::error::{Error, Result};
 use crate::sql::types::child;
@@ -28,6 +28,45 @@ pub(crate) const TYPE_KEY: &str = "gotgan.type";
 
 /// The key of Arrow's canonical extension types.
 const EXTENSION_KEY: &str = "ARROW:extension:name";
+
+/// The columns that files of several snapshots, and of rows that moved, keep besides the user's;
+/// readers know them by these field ids.
+pub(crate) const ROW_ID_COLUMN: &str = "_ducklake_internal_row_id";
+pub(crate) const ROW_ID: i64 = 2_147_483_540;
+pub(crate) const SNAPSHOT_COLUMN: &str = "_ducklake_internal_snapshot_id";
+pub(crate) const ROW_SNAPSHOT_ID: i64 = 2_147_483_539;
+
+/// What tells one row of a table from all others, as columns after its own. No column of a table can
+/// have such a name.
+pub(crate) struct Identity;
+
+impl Identity {
+    /// The row id, where a file keeps each row's own.
+    pub(crate) const ROW_ID: &str = "\0row_id";
+    /// The id of the data file.
+    pub(crate) const FILE: &str = "\0file";
+    /// The row id of the file's first row.
+    pub(crate) const FIRST_ROW_ID: &str = "\0first_row_id";
+    /// The position in the file, from 0.
+    pub(crate) const POSITION: &str = "\0position";
+
+    pub(crate) fn column() -> Column {
+        Column { id: ColumnId(ROW_ID), ..child(Self::ROW_ID, ColumnType::Int64) }
+    }
+
+    pub(crate) fn constants() -> [Field; 2] {
+        [Self::FILE, Self::FIRST_ROW_ID].map(|name| Field::new(name, DataType::Int64, true))
+    }
+
+    pub(crate) fn position() -> Field {
+        Field::new(Self::POSITION, DataType::Int64, true).with_extension_type(RowNumber)
+    }
+}
+
+/// A field of a file under its id.
+pub(crate) fn with_field_id(field: Field, id: i64) -> Field {
+    field.with_metadata(HashMap::from([(PARQUET_FIELD_ID_META_KEY.into(), id.to_string())]))
+}
 
 /// The schema that queries see.
 pub(crate) fn table_schema(columns: &[Column]) -> Result<SchemaRef> {

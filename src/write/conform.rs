@@ -27,8 +27,8 @@ pub(crate) fn created_columns(plan: &LogicalPlan) -> Result<Vec<Column>> {
     Ok(columns)
 }
 
-/// Projects `plan` to exactly `columns`: for each, the index of the plan's column that fills it,
-/// or none for its default.
+/// Projects `plan` to `columns`: for each, the index of the plan's column that fills it, or none for
+/// its default. Columns of the plan that no SQL can name stay after them.
 pub(crate) fn conform(
     plan: LogicalPlan,
     columns: &[Column],
@@ -39,17 +39,19 @@ pub(crate) fn conform(
         let value = match source {
             Some(index) => {
                 let (qualifier, source) = plan.schema().qualified_field(*index);
+                // Cast even to what seems to be its type: a CASE may turn out wider once its
+                // branches are made alike. A cast that does nothing is planned away.
                 let value = Expr::Column(PlanColumn::from((qualifier, source)));
-                match source.data_type() == field.data_type() {
-                    true => value,
-                    false => cast(value, field.data_type().clone()),
-                }
+                cast(value, field.data_type().clone())
             }
             None => cast(default(column)?, field.data_type().clone()),
         };
         Ok(value.alias(&column.name))
     };
-    let exprs = columns.iter().zip(filled_by).map(expr).collect::<Result<Vec<_>>>()?;
+    let hidden = plan.schema().iter().filter(|(_, field)| field.name().starts_with('\0'));
+    let hidden = hidden.map(|found| Ok(Expr::Column(PlanColumn::from(found))));
+    let exprs = columns.iter().zip(filled_by).map(expr).chain(hidden);
+    let exprs = exprs.collect::<Result<Vec<_>>>()?;
     Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
 }
 

@@ -7,28 +7,29 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::SessionState;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::{FutureExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::async_writer::AsyncFileWriter;
 use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
+use super::check::Checks;
 use super::staged::Staged;
 use super::stats;
-use crate::catalog::model::{DataFile, FileTraits, Table};
+use crate::catalog::model::{DataFile, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Progress;
 use crate::storage::{self, Storage};
 use crate::table::convert::{Direction, convert};
-use crate::table::types::file_schema;
+use crate::table::types::{ROW_ID, ROW_ID_COLUMN, file_schema, with_field_id};
 
 const ROW_GROUP_ROWS: usize = 1 << 20;
 const ROW_GROUP_BYTES: usize = 128 << 20;
@@ -40,12 +41,14 @@ pub(crate) struct Target {
     staged: Arc<Staged>,
     progress: Progress,
     file_schema: SchemaRef,
+    checks: Checks,
     /// Bytes after which a file is finished.
     target_file_size: u64,
 }
 
 impl Target {
     pub(crate) fn new(
+        state: &SessionState,
         table: Table,
         storage: Arc<Storage>,
         staged: Arc<Staged>,
@@ -53,44 +56,31 @@ impl Target {
     ) -> Result<Self> {
         let file_schema = file_schema(&table.columns)?;
         let target_file_size = 512 << 20;
-        Ok(Self { table, storage, staged, progress, file_schema, target_file_size })
+        let checks = Checks::plan(state, &table)?;
+        Ok(Self { table, storage, staged, progress, file_schema, checks, target_file_size })
     }
 
-    /// Refuses NULL in a NOT NULL column.
+    pub(crate) fn table_name(&self) -> &str {
+        &self.table.name
+    }
+
+    /// Refuses rows that break a rule of the table.
     pub(crate) fn check(&self, batch: &RecordBatch) -> Result<()> {
-        for (column, array) in self.table.columns.iter().zip(batch.columns()) {
-            if !column.nullable && array.logical_null_count() > 0 {
-                return Err(Error::invalid(format!(
-                    "column \"{}\" of table \"{}\" is NOT NULL, and a row has no value for it",
-                    column.name, self.table.name
-                ))
-                .with_help("leave such rows out with WHERE, or give a value with coalesce()"));
-            }
-        }
-        Ok(())
+        self.checks.verify(batch)
     }
 
-    /// Writes `head` and the rest of `stream`, rolling over to new files by size.
-    pub(crate) async fn write_stream(
-        &self,
-        head: Vec<RecordBatch>,
-        mut stream: SendableRecordBatchStream,
-    ) -> Result<Vec<DataFile>> {
-        let mut files = Vec::new();
-        let mut writer = self.begin()?;
-        for batch in head {
-            writer.write(self, &batch).await?;
-        }
-        while let Some(batch) = stream.try_next().await? {
-            self.check(&batch)?;
-            if writer.size() >= self.target_file_size {
-                files.push(writer.finish(self).await?);
-                writer = self.begin()?;
-            }
-            writer.write(self, &batch).await?;
-        }
-        files.push(writer.finish(self).await?);
-        Ok(files)
+    /// The same table, with the row id of each row after its columns.
+    pub(crate) fn with_row_ids(mut self) -> Result<Self> {
+        let row_id = Field::new(ROW_ID_COLUMN, DataType::Int64, true);
+        let row_id = Arc::new(with_field_id(row_id, ROW_ID));
+        let fields = self.file_schema.fields().iter().cloned().chain([row_id]);
+        self.file_schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Ok(self)
+    }
+
+    /// Bytes after which a file is finished.
+    pub(super) fn file_size(&self) -> u64 {
+        self.target_file_size
     }
 
     /// Writes a few batches as one file; none for no rows.
@@ -105,50 +95,48 @@ impl Target {
         writer.finish(self).await.map(Some)
     }
 
-    fn begin(&self) -> Result<FileWriter> {
+    pub(super) fn begin(&self) -> Result<FileWriter> {
         let path = format!("{}ducklake-{}.parquet", self.table.directory, Uuid::now_v7());
         self.staged.register(&path);
-        let located = self.storage.locate(&path)?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::LZ4_RAW)
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-            .set_created_by(format!("gotgan {}", env!("CARGO_PKG_VERSION")))
-            .build();
-        let output = Counted {
-            inner: BufWriter::new(located.store, located.path),
-            bytes: 0,
-            tail: Bytes::new(),
-        };
+        let output = Counted::new(&self.storage, &path)?;
         let schema = Arc::clone(&self.file_schema);
-        let writer = AsyncArrowWriter::try_new(output, schema, Some(properties))
+        let writer = AsyncArrowWriter::try_new(output, schema, Some(properties().build()))
             .map_err(|e| Error::internal(e.to_string()))?;
-        Ok(FileWriter { writer, path, nan: vec![false; self.table.columns.len()], reported: 0 })
+        Ok(FileWriter {
+            writer,
+            path,
+            nan: vec![false; self.table.columns.len()],
+            reported: 0,
+            rows: 0,
+        })
     }
 
     /// The batch in the file's form.
     fn to_file(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = self.table.columns.iter().zip(batch.columns());
-        let arrays = columns
+        let mut arrays = columns
             .map(|(column, array)| convert(array, column, Direction::ToFile))
             .collect::<Result<Vec<_>>>()?;
+        // Row ids, if there are any, have one form.
+        arrays.extend(batch.columns().iter().skip(arrays.len()).cloned());
         RecordBatch::try_new(Arc::clone(&self.file_schema), arrays)
             .map_err(|e| Error::internal(format!("a batch does not fit its table: {e}")))
     }
 }
 
 /// A file that is being written.
-struct FileWriter {
+pub(super) struct FileWriter {
     writer: AsyncArrowWriter<Counted>,
     path: String,
     /// By top-level column: whether a NaN was written.
     nan: Vec<bool>,
     /// Bytes that progress knows of.
     reported: u64,
+    rows: usize,
 }
 
 impl FileWriter {
-    async fn write(&mut self, target: &Target, batch: &RecordBatch) -> Result<()> {
+    pub(super) async fn write(&mut self, target: &Target, batch: &RecordBatch) -> Result<()> {
         for (nan, array) in self.nan.iter_mut().zip(batch.columns()) {
             *nan = *nan || has_nan(array);
         }
@@ -157,14 +145,23 @@ impl FileWriter {
         let size = self.size();
         target.progress.wrote(batch.num_rows() as u64, size - self.reported);
         self.reported = size;
+        self.rows += batch.num_rows();
         Ok(())
     }
 
-    fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         self.writer.bytes_written() as u64
     }
 
-    async fn finish(mut self, target: &Target) -> Result<DataFile> {
+    /// The file, unless no row is in it: then it is left to [`Staged`], which deletes it.
+    pub(super) async fn finish_unless_empty(self, target: &Target) -> Result<Option<DataFile>> {
+        match self.rows {
+            0 => Ok(None),
+            _ => self.finish(target).await.map(Some),
+        }
+    }
+
+    pub(super) async fn finish(mut self, target: &Target) -> Result<DataFile> {
         let metadata = self.writer.finish().await.map_err(|e| upload(&self.path, e))?;
         let output = self.writer.into_inner();
         target.storage.sync(&self.path).await?;
@@ -175,10 +172,41 @@ impl FileWriter {
             file_size_bytes: output.bytes,
             footer_size: output.footer_size(),
             row_id_start: None,
+            begin: None,
+            partial_max: None,
+            name_mapping: None,
             column_stats: stats::collect(&metadata, &target.table.columns, &self.nan),
-            traits: FileTraits::default(),
+            partition: None,
+            deletes: vec![],
+            deleted: Arc::default(),
         })
     }
+}
+
+/// A small file as it was written.
+pub(super) struct Encoded {
+    pub(super) file_size_bytes: u64,
+    pub(super) footer_size: Option<u64>,
+}
+
+/// Writes one batch as a file.
+pub(super) async fn encode(storage: &Storage, path: &str, batch: &RecordBatch) -> Result<Encoded> {
+    let output = Counted::new(storage, path)?;
+    let mut writer = AsyncArrowWriter::try_new(output, batch.schema(), Some(properties().build()))
+        .map_err(|e| Error::internal(e.to_string()))?;
+    writer.write(batch).await.map_err(|e| upload(path, e))?;
+    writer.finish().await.map_err(|e| upload(path, e))?;
+    let output = writer.into_inner();
+    storage.sync(path).await?;
+    Ok(Encoded { file_size_bytes: output.bytes, footer_size: output.footer_size() })
+}
+
+fn properties() -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_compression(Compression::LZ4_RAW)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+        .set_created_by(format!("gotgan {}", env!("CARGO_PKG_VERSION")))
 }
 
 fn has_nan(array: &dyn Array) -> bool {
@@ -211,6 +239,12 @@ struct Counted {
 }
 
 impl Counted {
+    fn new(storage: &Storage, path: &str) -> Result<Self> {
+        let located = storage.locate(path)?;
+        let inner = BufWriter::new(located.store, located.path);
+        Ok(Self { inner, bytes: 0, tail: Bytes::new() })
+    }
+
     /// The length of the footer's Thrift part: four bytes before the closing magic.
     fn footer_size(&self) -> Option<u64> {
         let tail = self.tail.get(self.tail.len().checked_sub(8)?..)?;

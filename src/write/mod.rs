@@ -9,15 +9,21 @@
 //!
 //! Files are named, written and synced before the catalog learns of them; [`Staged`] deletes them
 //! again unless the commit that names them succeeds. Memory holds one row group per writer.
-//! What makes a commit is the session's; [`mod@file`] is one file, [`stats`] its statistics.
+//! What makes a commit is the session's. [`mod@file`] is one file, [`stats`] its statistics; [`rows`]
+//! writes what UPDATE and MERGE change, [`deletes`] the positions that they and DELETE leave.
 
+mod check;
 mod conform;
+pub(crate) mod deletes;
 mod file;
+pub(crate) mod rows;
 mod staged;
 mod stats;
 
 use std::sync::Arc;
 
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::repartition::RepartitionExec;
@@ -26,7 +32,9 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitio
 use futures::TryStreamExt;
 use tokio::task::JoinSet;
 
+pub(crate) use self::check::{plan_expr, show_row};
 pub(crate) use self::conform::{conform, created_columns};
+use self::file::FileWriter;
 pub(crate) use self::file::Target;
 pub(crate) use self::staged::Staged;
 use crate::catalog::model::DataFile;
@@ -56,9 +64,13 @@ pub(crate) async fn write(
         outputs.push((partition, output?));
     }
     outputs.sort_by_key(|(partition, _)| *partition);
-    let mut files = Vec::new();
-    let mut rest = Vec::new();
-    for (_, output) in outputs {
+    finish(outputs.into_iter().map(|(_, output)| output).collect(), &target).await
+}
+
+/// The files of all partitions; their small ends become one.
+async fn finish(outputs: Vec<Output>, target: &Target) -> Result<Vec<DataFile>> {
+    let (mut files, mut rest) = (Vec::new(), Vec::new());
+    for output in outputs {
         files.extend(output.files);
         rest.extend(output.rest);
     }
@@ -85,17 +97,73 @@ struct Output {
 }
 
 async fn write_partition(mut stream: SendableRecordBatchStream, target: &Target) -> Result<Output> {
-    let mut head: Vec<RecordBatch> = Vec::new();
-    let (mut rows, mut bytes) = (0, 0);
+    let mut writer = PartitionWriter::new(target);
     while let Some(batch) = stream.try_next().await? {
-        target.check(&batch)?;
-        rows += batch.num_rows();
-        bytes += batch.get_array_memory_size();
-        head.push(batch);
-        if rows >= SMALL_ROWS || bytes >= SMALL_BYTES {
-            let files = target.write_stream(head, stream).await?;
-            return Ok(Output { files, rest: vec![] });
-        }
+        writer.push(batch).await?;
     }
-    Ok(Output { files: vec![], rest: head })
+    writer.end().await
+}
+
+/// Writes the rows of one partition: kept until they are worth a file, then to one file after the
+/// other, each of about the target's size.
+struct PartitionWriter<'a> {
+    target: &'a Target,
+    kept: Vec<RecordBatch>,
+    kept_rows: usize,
+    kept_bytes: usize,
+    file: Option<FileWriter>,
+    files: Vec<DataFile>,
+}
+
+impl<'a> PartitionWriter<'a> {
+    fn new(target: &'a Target) -> Self {
+        Self { target, kept: vec![], kept_rows: 0, kept_bytes: 0, file: None, files: vec![] }
+    }
+
+    async fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        self.target.check(&batch)?;
+        let Some(file) = &mut self.file else {
+            self.kept_rows += batch.num_rows();
+            self.kept_bytes += batch.get_array_memory_size();
+            self.kept.push(batch);
+            if self.kept_rows >= SMALL_ROWS || self.kept_bytes >= SMALL_BYTES {
+                let mut file = self.target.begin()?;
+                for batch in self.kept.drain(..) {
+                    file.write(self.target, &batch).await?;
+                }
+                self.file = Some(file);
+            }
+            return Ok(());
+        };
+        file.write(self.target, &batch).await?;
+        if file.size() >= self.target.file_size() {
+            let next = self.target.begin()?;
+            let full = std::mem::replace(file, next);
+            self.files.push(full.finish(self.target).await?);
+        }
+        Ok(())
+    }
+
+    /// Pushes the rows of a batch that `mask` chooses, with its first columns.
+    async fn push_some(
+        &mut self,
+        batch: &RecordBatch,
+        mask: &BooleanArray,
+        n_columns: usize,
+    ) -> Result<()> {
+        if mask.true_count() == 0 {
+            return Ok(());
+        }
+        let columns: Vec<usize> = (0..n_columns).collect();
+        let chosen = batch.project(&columns).and_then(|batch| filter_record_batch(&batch, mask));
+        self.push(chosen.map_err(|e| Error::internal(e.to_string()))?).await
+    }
+
+    async fn end(mut self) -> Result<Output> {
+        if let Some(file) = self.file {
+            // A file may have been full when the rows ended.
+            self.files.extend(file.finish_unless_empty(self.target).await?);
+        }
+        Ok(Output { files: self.files, rest: self.kept })
+    }
 }

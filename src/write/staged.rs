@@ -50,6 +50,11 @@ impl Staged {
         Ok(())
     }
 
+    /// Lets go of all files: whether a commit names them is not known.
+    pub(crate) fn keep_all(&self) {
+        self.take();
+    }
+
     /// Deletes the files. One that cannot be deleted is left to maintenance: no commit names it, and
     /// the caller has an error of its own to tell.
     pub(crate) async fn discard(&self) {

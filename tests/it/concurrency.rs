@@ -10,6 +10,7 @@ on_each_catalog!(
     appends_of_many_processes_all_arrive,
     one_of_many_creates_a_table_and_the_others_are_told,
     processes_replace_their_own_tables,
+    updates_of_one_row_are_all_made,
     many_sessions_of_one_process_write_at_once,
 );
 
@@ -69,6 +70,29 @@ fn processes_replace_their_own_tables(kind: Kind) {
         assert_eq!(found, "3,3,10\n");
     }
     assert_eq!(sql(&lake, "SELECT max(snapshot_id), count(*) FROM snapshots()"), "32,33\n");
+}
+
+/// Each reads what the others left: a statement that was overtaken is run again.
+fn updates_of_one_row_are_all_made(kind: Kind) {
+    let lake = kind.lake();
+    sql(&lake, "CREATE TABLE t AS SELECT 1 AS id, 0 AS n UNION ALL SELECT 2, 0");
+    std::thread::scope(|scope| {
+        for process in 0..6 {
+            let lake = &lake;
+            scope.spawn(move || {
+                for _ in 0..4 {
+                    sql(lake, "UPDATE t SET n = n + 1 WHERE id = 1");
+                    sql(lake, &format!("INSERT INTO t VALUES ({}, 0)", 10 + process));
+                }
+            });
+        }
+    });
+    assert_eq!(sql(&lake, "SELECT n FROM t WHERE id = 1"), "24\n");
+    assert_eq!(sql(&lake, "SELECT count(*), count(DISTINCT id) FROM t"), "26,8\n");
+    // Inside of a transaction the loser is told.
+    let two = "BEGIN; UPDATE t SET n = 100 WHERE id = 1; SELECT count(*) FROM t; COMMIT";
+    sql(&lake, two);
+    assert_eq!(sql(&lake, "SELECT n FROM t WHERE id = 1"), "100\n");
 }
 
 /// More of them than a server or a pool has connections for.

@@ -25,7 +25,7 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::patience::PATIENCE;
-pub(super) use self::patience::Patience;
+pub(crate) use self::patience::Patience;
 pub use self::postgres::PostgresUrl;
 use self::postgres::{Outcome, Purpose};
 pub(crate) use self::value::{Row, Value};
@@ -190,7 +190,7 @@ impl Backend {
     }
 
     /// Time for trying again what [is transient](Self::is_transient).
-    pub(super) fn patience(&self) -> Patience {
+    pub(crate) fn patience(&self) -> Patience {
         Patience::new(self.time())
     }
 

@@ -1,0 +1,194 @@
+//! The files of a table as of a snapshot: data files, their statistics, and what is deleted of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use roaring::RoaringTreemap;
+
+use super::Catalog;
+use super::backend::{Row, Value};
+use super::model::*;
+use super::read::{VISIBLE, path};
+use super::types::parse_type;
+use super::widen::{leaves, retype_stats};
+use crate::error::{Error, Result};
+
+impl Catalog {
+    /// How many data files a table has.
+    pub async fn n_data_files(&self, at: SnapshotId, table: TableId) -> Result<usize> {
+        let sql =
+            format!("SELECT count(*) FROM ducklake_data_file WHERE table_id = $2 AND {VISIBLE}");
+        let rows = self.backend().query(&sql, &[at.0.into(), table.0.into()]).await?;
+        let count = rows.first().map_or(Ok(0), |row| row.count(0))?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    /// The data files of a table in the order they were added, with the statistics of `stats_of`.
+    pub async fn data_files(
+        &self,
+        at: SnapshotId,
+        table: &Table,
+        stats_of: &[ColumnId],
+    ) -> Result<Vec<DataFile>> {
+        let sql = format!(
+            "SELECT data_file_id, path, path_is_relative, record_count, file_size_bytes, \
+             footer_size, row_id_start, partial_max, mapping_id, begin_snapshot \
+             FROM ducklake_data_file WHERE table_id = $2 AND {VISIBLE} ORDER BY data_file_id"
+        );
+        let values = [at.0.into(), table.id.0.into()];
+        let mut files = BTreeMap::new();
+        for row in &self.backend().query(&sql, &values).await? {
+            files.insert(row.int(0)?, data_file(table, row)?);
+        }
+        if !files.is_empty() {
+            self.attach_deletes(table, &values, &mut files).await?;
+            self.attach_stats(table.id, stats_of, &mut files).await?;
+            self.retype_stats(table, stats_of, &mut files).await?;
+        }
+        Ok(files.into_values().collect())
+    }
+
+    async fn attach_deletes(
+        &self,
+        table: &Table,
+        values: &[Value],
+        files: &mut BTreeMap<i64, DataFile>,
+    ) -> Result<()> {
+        let sql = format!(
+            "SELECT data_file_id, path, path_is_relative, delete_file_id, format, \
+             file_size_bytes, begin_snapshot FROM ducklake_delete_file \
+             WHERE table_id = $2 AND {VISIBLE} ORDER BY delete_file_id"
+        );
+        for row in &self.backend().query(&sql, values).await? {
+            if let Some(file) = files.get_mut(&row.int(0)?) {
+                file.deletes.push(delete_file(table, row)?);
+            }
+        }
+        // The table of deletes in the catalog exists once there has been one.
+        let inlined = format!("ducklake_inlined_delete_{}", table.id);
+        if self.backend().has_table(&inlined).await? {
+            let sql = format!("SELECT file_id, row_id FROM {inlined} WHERE begin_snapshot <= $1");
+            for row in &self.backend().query(&sql, &values[..1]).await? {
+                if let Some(file) = files.get_mut(&row.int(0)?) {
+                    Arc::make_mut(&mut file.deleted).insert(row.count(1)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn attach_stats(
+        &self,
+        table: TableId,
+        stats_of: &[ColumnId],
+        files: &mut BTreeMap<i64, DataFile>,
+    ) -> Result<()> {
+        if stats_of.is_empty() {
+            return Ok(());
+        }
+        let columns: Vec<String> = stats_of.iter().map(ToString::to_string).collect();
+        let sql = format!(
+            "SELECT data_file_id, column_id, column_size_bytes, value_count, null_count, min_value, \
+             max_value, contains_nan FROM ducklake_file_column_stats \
+             WHERE table_id = $1 AND column_id IN ({})",
+            columns.join(", ")
+        );
+        for row in self.backend().query(&sql, &[table.0.into()]).await? {
+            if let Some(file) = files.get_mut(&row.int(0)?) {
+                file.column_stats.insert(ColumnId(row.int(1)?), column_stats(&row)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings statistics of files that were written before a column's type changed to the new type.
+    async fn retype_stats(
+        &self,
+        table: &Table,
+        stats_of: &[ColumnId],
+        files: &mut BTreeMap<i64, DataFile>,
+    ) -> Result<()> {
+        let leaves: BTreeMap<i64, &ColumnType> = leaves(&table.columns)
+            .into_iter()
+            .filter(|leaf| stats_of.contains(&leaf.id))
+            .map(|leaf| (leaf.id.0, &leaf.column_type))
+            .collect();
+        let sql = "SELECT DISTINCT column_id, column_type FROM ducklake_column \
+                   WHERE table_id = $1 AND end_snapshot IS NOT NULL";
+        let mut changed = Vec::new();
+        for row in self.backend().query(sql, &[table.id.0.into()]).await? {
+            let (id, old) = (row.int(0)?, row.text(1)?);
+            let is_changed = leaves.get(&id).is_some_and(|now| parse_type(&old, vec![]) != **now);
+            if is_changed {
+                changed.push(id.to_string());
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "SELECT f.data_file_id, c.column_id, c.column_type FROM ducklake_column c \
+             JOIN ducklake_data_file f ON f.table_id = c.table_id \
+             AND f.begin_snapshot >= c.begin_snapshot AND f.begin_snapshot < c.end_snapshot \
+             WHERE c.table_id = $1 AND c.column_id IN ({})",
+            changed.join(", ")
+        );
+        for row in self.backend().query(&sql, &[table.id.0.into()]).await? {
+            let (column, old) = (row.int(1)?, parse_type(&row.text(2)?, vec![]));
+            let file = files.get_mut(&row.int(0)?);
+            let stats = file.and_then(|file| file.column_stats.get_mut(&ColumnId(column)));
+            if let (Some(stats), Some(now)) = (stats, leaves.get(&column)) {
+                retype_stats(stats, &old, now);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
+    Ok(DataFile {
+        id: Some(FileId(row.int(0)?)),
+        path: path(row, 1)?.resolve(&table.directory),
+        record_count: row.count(3)?,
+        file_size_bytes: row.count(4)?,
+        footer_size: row.opt_count(5)?,
+        row_id_start: row.opt_int(6)?,
+        begin: Some(SnapshotId(row.int(9)?)),
+        partial_max: row.opt_int(7)?.map(SnapshotId),
+        name_mapping: row.opt_int(8)?,
+        column_stats: BTreeMap::new(),
+        partition: None,
+        deletes: vec![],
+        deleted: Arc::new(RoaringTreemap::new()),
+    })
+}
+
+fn delete_file(table: &Table, row: &Row) -> Result<DeleteFile> {
+    let format = row.text(4)?;
+    Ok(DeleteFile {
+        id: FileId(row.int(3)?),
+        path: path(row, 1)?.resolve(&table.directory),
+        format: match format.as_str() {
+            "parquet" => DeleteFormat::Parquet,
+            "puffin" => DeleteFormat::DeletionVector,
+            other => {
+                let message = format!("table \"{}\" has deletes in format {other}", table.name);
+                return Err(Error::unsupported(message)
+                    .with_help("compact the table with the program that wrote it"));
+            }
+        },
+        file_size_bytes: row.count(5)?,
+        begin: SnapshotId(row.int(6)?),
+    })
+}
+
+fn column_stats(row: &Row) -> Result<ColumnStats> {
+    Ok(ColumnStats {
+        column_size_bytes: row.opt_count(2)?.unwrap_or(0),
+        value_count: row.opt_count(3)?,
+        null_count: row.opt_count(4)?,
+        min: row.opt_text(5),
+        max: row.opt_text(6),
+        contains_nan: row.opt_flag(7)?,
+    })
+}

@@ -1,0 +1,197 @@
+//! Chosen files as a plan: one `DataSourceExec` over Parquet for each object store.
+//!
+//! ```text
+//! table schema = columns | row id || file | first row id || position      || identity only
+//!                from the files  | constants of each file | from the reader
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics, project_schema};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::{
+    CachedParquetFileReaderFactory, ParquetRowSelection,
+};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::union::UnionExec;
+use object_store::ObjectMeta;
+use roaring::RoaringTreemap;
+
+use super::types::{Identity, table_schema};
+use super::{adapter, deletes, stats};
+use crate::catalog::model::{Column, DataFile};
+use crate::error::Result;
+use crate::storage::{Located, Storage};
+
+/// A file that is to be read.
+pub(super) struct ScanFile {
+    pub(super) file: DataFile,
+    /// What the catalog knows of its columns, all of its rows counted.
+    pub(super) statistics: Arc<Statistics>,
+    /// The positions of the rows that are not there.
+    pub(super) missing: Arc<RoaringTreemap>,
+}
+
+/// Which columns a scan gives, and where each comes from.
+#[derive(Debug)]
+pub(super) struct Layout {
+    columns: Arc<[Column]>,
+    schema: TableSchema,
+    has_identity: bool,
+}
+
+impl Layout {
+    /// The columns alone.
+    pub(super) fn of_columns(columns: &[Column]) -> Result<Self> {
+        let schema = TableSchema::from(table_schema(columns)?);
+        Ok(Self { columns: columns.into(), schema, has_identity: false })
+    }
+
+    /// The columns, and after them the identity of each row.
+    pub(super) fn with_identity(columns: &[Column]) -> Result<Self> {
+        let columns: Vec<Column> = columns.iter().cloned().chain([Identity::column()]).collect();
+        let constants: Vec<FieldRef> = Identity::constants().map(Arc::new).into();
+        let schema = TableSchema::builder(table_schema(&columns)?)
+            .with_table_partition_cols(constants)
+            .with_virtual_columns(vec![Arc::new(Identity::position())])
+            .build();
+        Ok(Self { columns: columns.into(), schema, has_identity: true })
+    }
+
+    /// All that a scan can give.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        self.schema.table_schema()
+    }
+
+    /// What the files hold, as [`Self::columns`] and as their schema.
+    pub(super) fn in_files(&self) -> &SchemaRef {
+        self.schema.file_schema()
+    }
+
+    pub(super) fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    fn constants(&self, file: &DataFile) -> Vec<ScalarValue> {
+        match self.has_identity {
+            true => vec![
+                ScalarValue::Int64(file.id.map(|id| id.0)),
+                ScalarValue::Int64(file.row_id_start),
+            ],
+            false => vec![],
+        }
+    }
+}
+
+/// One scan per object store; nearly always one.
+pub(super) fn scan(
+    layout: &Layout,
+    storage: &Storage,
+    state: &dyn Session,
+    files: Vec<ScanFile>,
+    projection: Option<&Vec<usize>>,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let mut stores: BTreeMap<String, (Located, Vec<PartitionedFile>)> = BTreeMap::new();
+    for file in files {
+        let located = storage.locate(&file.file.path)?;
+        let partitioned = partitioned_file(layout, &file, &located);
+        let store = stores.entry(located.url.to_string());
+        store.or_insert_with(|| (located, vec![])).1.push(partitioned);
+    }
+    let scan = |(located, files): (Located, Vec<PartitionedFile>)| {
+        scan_store(layout, state, &located, files, projection, limit)
+    };
+    let mut scans = stores.into_values().map(scan).collect::<Result<Vec<_>>>()?;
+    match scans.len() {
+        0 => Ok(Arc::new(EmptyExec::new(project_schema(layout.schema(), projection)?))),
+        1 => Ok(scans.remove(0)),
+        _ => Ok(UnionExec::try_new(scans)?),
+    }
+}
+
+fn scan_store(
+    layout: &Layout,
+    state: &dyn Session,
+    located: &Located,
+    files: Vec<PartitionedFile>,
+    projection: Option<&Vec<usize>>,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let known = files.iter().filter_map(|file| file.statistics.as_deref());
+    let mut statistics =
+        Statistics::try_merge_iter(known, layout.schema.schema_without_virtual_columns())?;
+    let virtual_columns = layout.schema.virtual_columns();
+    let unknown = virtual_columns.iter().map(|_| ColumnStatistics::new_unknown());
+    statistics.column_statistics.extend(unknown);
+    let mut options = state.table_options().parquet.clone();
+    if files.iter().any(|file| stats::may_hold_nan(file, layout.in_files(), projection)) {
+        // Bounds in Parquet leave NaN out, and it is above every number to the engine.
+        options.global.pruning = false;
+        options.global.enable_page_index = false;
+    }
+    let groups = file_groups(files, state);
+    let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+    let readers = CachedParquetFileReaderFactory::new(Arc::clone(&located.store), cache);
+    let source = ParquetSource::new(layout.schema.clone())
+        .with_table_parquet_options(options)
+        .with_parquet_file_reader_factory(Arc::new(readers));
+    let adapter: Arc<dyn PhysicalExprAdapterFactory> =
+        Arc::new(adapter::FieldIdAdapterFactory::new(layout.columns()));
+    let url: ObjectStoreUrl = located.url.clone();
+    let config = FileScanConfigBuilder::new(url, Arc::new(source))
+        .with_file_groups(groups)
+        .with_statistics(statistics)
+        .with_projection_indices(projection.cloned())?
+        .with_limit(limit)
+        .with_expr_adapter(Some(adapter))
+        .build();
+    Ok(DataSourceExec::from_data_source(config))
+}
+
+/// The files in as many groups as there are partitions. Small tables stay in one group, read in the
+/// order they were filled: starting more readers costs more than it gains.
+fn file_groups(files: Vec<PartitionedFile>, state: &dyn Session) -> Vec<FileGroup> {
+    let bytes: u64 = files.iter().map(|file| file.object_meta.size).sum();
+    let is_small = bytes < state.config_options().optimizer.repartition_file_min_size as u64;
+    let n_groups = if is_small { 1 } else { state.config().target_partitions() };
+    FileGroup::new(files).split_files(n_groups)
+}
+
+fn partitioned_file(layout: &Layout, scan: &ScanFile, located: &Located) -> PartitionedFile {
+    let file = &scan.file;
+    let meta = ObjectMeta {
+        location: located.path.clone(),
+        // Data files never change, so any fixed time makes cached footers valid for ever.
+        last_modified: chrono::DateTime::UNIX_EPOCH,
+        size: file.file_size_bytes,
+        e_tag: None,
+        version: None,
+    };
+    let statistics = Statistics::clone(&scan.statistics);
+    let statistics = match scan.missing.is_empty() {
+        true => stats::exact_only(statistics, layout.in_files()),
+        false => stats::without(statistics, scan.missing.len()),
+    };
+    let mut partitioned = PartitionedFile::from(meta)
+        .with_partition_values(layout.constants(file))
+        .with_statistics(Arc::new(statistics));
+    if !scan.missing.is_empty() {
+        let selection = deletes::selection(&scan.missing, file.record_count);
+        partitioned = partitioned.with_extension(ParquetRowSelection::new(selection));
+    }
+    match file.footer_size {
+        // The Thrift part, its length and the magic bytes: one read fetches the whole footer.
+        Some(size) => partitioned.with_metadata_size_hint(size as usize + 8),
+        None => partitioned,
+    }
+}

@@ -1,0 +1,116 @@
+//! Deleted rows as files: what becomes of a transaction's deletes when it commits.
+//!
+//! Deletes are positions in memory until then, as compressed bitmaps. A file that loses all its rows
+//! ends; another one gets a delete file, which takes over what an earlier one says and names the
+//! snapshot of every delete. So it has to know the id of the commit: if another one takes it, the
+//! few small files are written again, the data files never.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::record_batch::RecordBatch;
+use uuid::Uuid;
+
+use super::file::{Encoded, encode};
+use super::staged::Staged;
+use crate::catalog::Transaction;
+use crate::catalog::model::{
+    DataFile, DeletedRows, Deletion, NewDeleteFile, SnapshotId, Table, TableId,
+};
+use crate::error::{Error, Result};
+use crate::storage::Storage;
+use crate::table::deletes;
+use crate::table::types::{ROW_SNAPSHOT_ID, SNAPSHOT_COLUMN, with_field_id};
+
+/// Field ids of a delete file's columns.
+const FILE_PATH_ID: i64 = 2_147_483_646;
+const POSITION_ID: i64 = 2_147_483_645;
+
+/// Everything that `transaction` deletes, ready for a commit with the id `new`, and whether a file
+/// among it depends on that id.
+pub(crate) async fn prepare(
+    transaction: &Transaction,
+    new: SnapshotId,
+    storage: &Storage,
+    staged: &Staged,
+) -> Result<(BTreeMap<TableId, Vec<Deletion>>, bool)> {
+    let (mut all, mut depends) = (BTreeMap::new(), false);
+    for (id, deleted) in &transaction.changes().deleted {
+        let files = transaction.files_before_deletes(&deleted.table).await?;
+        let mut deletions = Vec::with_capacity(deleted.files.len());
+        for file in files {
+            if let Some(rows) = file.id.and_then(|id| deleted.files.get(&id)) {
+                let deletion = deletion(&deleted.table, &file, rows, new, storage, staged).await?;
+                let snapshots = deletion.delete_file.as_ref().and_then(|file| file.snapshots);
+                depends |= snapshots.is_some();
+                deletions.push(deletion);
+            }
+        }
+        if deletions.len() != deleted.files.len() {
+            return Err(Error::internal("rows were deleted from a file that is not there"));
+        }
+        all.insert(*id, deletions);
+    }
+    Ok((all, depends))
+}
+
+async fn deletion(
+    table: &Table,
+    file: &DataFile,
+    rows: &DeletedRows,
+    new: SnapshotId,
+    storage: &Storage,
+    staged: &Staged,
+) -> Result<Deletion> {
+    let id = file.id.ok_or_else(|| Error::internal("a file without an id"))?;
+    let replaces = file.deletes.clone();
+    let DeletedRows::At(positions) = rows else {
+        return Ok(Deletion { file: id, replaces, delete_file: None });
+    };
+    let mut entries: Vec<(u64, SnapshotId)> =
+        positions.iter().map(|position| (position, new)).collect();
+    for earlier in &file.deletes {
+        entries.extend(deletes::entries(storage, earlier).await?);
+    }
+    entries.sort_unstable();
+    entries.dedup_by_key(|(position, _)| *position);
+    // Deletes in the catalog stay there: none of them is in a delete file.
+    if entries.len() as u64 + file.deleted.len() >= file.record_count {
+        return Ok(Deletion { file: id, replaces, delete_file: None });
+    }
+    let snapshots = match replaces.is_empty() {
+        true => None,
+        false => {
+            let snapshots = || entries.iter().map(|(_, snapshot)| *snapshot);
+            snapshots().min().zip(snapshots().max())
+        }
+    };
+    let path = format!("{}ducklake-{}-delete.parquet", table.directory, Uuid::now_v7());
+    staged.register(&path);
+    let batch = batch(&file.path, &entries, snapshots.is_some())?;
+    let Encoded { file_size_bytes, footer_size } = encode(storage, &path, &batch).await?;
+    let delete_count = entries.len() as u64;
+    let delete_file = NewDeleteFile { path, delete_count, file_size_bytes, footer_size, snapshots };
+    Ok(Deletion { file: id, replaces, delete_file: Some(delete_file) })
+}
+
+/// The rows of a delete file; with a third column that names the snapshot of each.
+fn batch(file: &str, entries: &[(u64, SnapshotId)], with_snapshots: bool) -> Result<RecordBatch> {
+    let field = |name: &str, data_type, id| with_field_id(Field::new(name, data_type, true), id);
+    let mut fields = vec![
+        field("file_path", DataType::Utf8, FILE_PATH_ID),
+        field("pos", DataType::Int64, POSITION_ID),
+    ];
+    let paths = StringArray::from_iter_values(std::iter::repeat_n(file, entries.len()));
+    let positions = Int64Array::from_iter_values(entries.iter().map(|(p, _)| p.cast_signed()));
+    let mut columns: Vec<arrow::array::ArrayRef> = vec![Arc::new(paths), Arc::new(positions)];
+    if with_snapshots {
+        fields.push(field(SNAPSHOT_COLUMN, DataType::Int64, ROW_SNAPSHOT_ID));
+        let snapshots = entries.iter().map(|(_, snapshot)| snapshot.0);
+        columns.push(Arc::new(Int64Array::from_iter_values(snapshots)));
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|e| Error::internal(e.to_string()))
+}
