@@ -339,7 +339,8 @@ impl Writer<'_> {
         }
         let version = self.snapshot.schema_version;
         let name = inlined::name(id, version);
-        let Some(columns) = inlined::columns(&table.columns) else {
+        let column_type = |column: &Column| self.transaction.inlined_type(column);
+        let Some(columns) = inlined::columns(&table.columns, column_type) else {
             return Ok(());
         };
         self.transaction.execute(&format!("CREATE TABLE {name}({columns})"), &[]).await?;

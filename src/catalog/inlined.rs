@@ -1,7 +1,7 @@
 //! The tables in which other engines keep a table's few rows inside of the catalog: their names and
-//! their columns.
+//! their columns. What a column's values are there is the database's.
 
-use super::model::{Column, ColumnType, TableId};
+use super::model::{Column, TableId};
 
 /// The inlined table of a table as of a schema version.
 pub(super) fn name(table: TableId, schema_version: i64) -> String {
@@ -11,8 +11,12 @@ pub(super) fn name(table: TableId, schema_version: i64) -> String {
 /// Columns that every inlined table has; a table with one of these names is never inlined.
 const OWN: [&str; 3] = ["row_id", "begin_snapshot", "end_snapshot"];
 
-/// The column definitions of an inlined table; `None` if rows of such a table cannot be inlined.
-pub(super) fn columns(columns: &[Column]) -> Option<String> {
+/// The column definitions of an inlined table, with the types that the database has for them; `None`
+/// if rows of such a table cannot be inlined.
+pub(super) fn columns(
+    columns: &[Column],
+    column_type: impl Fn(&Column) -> Option<String>,
+) -> Option<String> {
     let mut definitions: Vec<String> = OWN.iter().map(|name| format!("{name} BIGINT")).collect();
     for column in columns {
         let lower = column.name.to_lowercase();
@@ -20,32 +24,14 @@ pub(super) fn columns(columns: &[Column]) -> Option<String> {
             return None;
         }
         let name = column.name.replace('"', "\"\"");
-        definitions.push(format!("\"{name}\" {}", column_type(&column.column_type)?));
+        definitions.push(format!("\"{name}\" {}", column_type(column)?));
     }
     Some(definitions.join(", "))
 }
 
-/// SQLite's type for a column's values; nested ones are text.
-fn column_type(column_type: &ColumnType) -> Option<&'static str> {
-    use ColumnType as C;
-    Some(match column_type {
-        C::Boolean
-        | C::Int8
-        | C::Int16
-        | C::Int32
-        | C::Int64
-        | C::UInt8
-        | C::UInt16
-        | C::UInt32 => "BIGINT",
-        C::Blob => "BLOB",
-        C::Other(name) if name == "geometry" || name == "variant" => return None,
-        _ => "VARCHAR",
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::model::ColumnId;
+    use super::super::model::{ColumnId, ColumnType};
     use super::*;
 
     fn column(name: &str, column_type: ColumnType) -> Column {
@@ -64,10 +50,11 @@ mod tests {
     fn every_column_is_there_or_none() {
         let two = [column("a", ColumnType::Int32), column("b \"c\"", ColumnType::Float64)];
         let own = "row_id BIGINT, begin_snapshot BIGINT, end_snapshot BIGINT";
-        let expected = format!("{own}, \"a\" BIGINT, \"b \"\"c\"\"\" VARCHAR");
-        assert_eq!(columns(&two), Some(expected));
-        assert_eq!(columns(&[column("Row_Id", ColumnType::Int32)]), None);
-        assert_eq!(columns(&[column("v", ColumnType::Other("variant".into()))]), None);
+        let expected = format!("{own}, \"a\" int32, \"b \"\"c\"\"\" float64");
+        let named = |column: &Column| Some(super::super::type_name(&column.column_type));
+        assert_eq!(columns(&two, named), Some(expected));
+        assert_eq!(columns(&[column("Row_Id", ColumnType::Int32)], named), None);
+        assert_eq!(columns(&two, |_| None), None);
         assert_eq!(name(TableId(3), 7), "ducklake_inlined_data_3_7");
     }
 }

@@ -402,6 +402,39 @@ fn duckdb_makes_the_catalog() {
     assert_eq!(duckdb.text("FROM v"), "x\n");
 }
 
+/// DuckDB inserts few rows into tables of the catalog, whose types are PostgreSQL's.
+#[test]
+fn duckdb_keeps_rows_in_the_catalog_of_a_table_altered_here() {
+    let Some(server) = postgres() else {
+        return;
+    };
+    let (database, scratch) = ("inlined", scratch());
+    server.execute("postgres", &format!("CREATE DATABASE {database}"));
+    let data = scratch.path().join("files").display().to_string();
+    let values = "true, 1::TINYINT, 2::USMALLINT, 3::UBIGINT, 1.5::FLOAT, 2.5::DOUBLE, 3.25::DECIMAL(9, 2), \
+                  DATE '2024-02-03', TIME '01:02:03.5', TIMESTAMP '2024-02-03 04:05:06', \
+                  TIMESTAMPTZ '2024-02-03 04:05:06+00', INTERVAL 3 DAYS, 'it''s', '\\xAA'::BLOB, \
+                  uuid '6ba7b810-9dad-11d1-80b4-00c04fd430c8', [1, NULL], {'a': 'b'}, \
+                  '{\"a\": 1}'::JSON";
+    let create = format!("CREATE TABLE t AS SELECT {values} FROM range(20)");
+    let insert = format!("INSERT INTO t SELECT {values}, 7");
+    let Some(duckdb) = duckdb_on(server, database) else {
+        return;
+    };
+    duckdb.option(&format!("DATA_PATH '{data}'")).all(&[&create]);
+    let location = server.url(database);
+    sql(&location, "ALTER TABLE t ADD COLUMN added INTEGER");
+    let duckdb = duckdb_on(server, database).unwrap();
+    duckdb.all(&[&insert]);
+    assert_eq!(files(scratch.path()).len(), 1, "the row is not in the catalog");
+    let distinct = duckdb.text("SELECT DISTINCT COLUMNS(* EXCLUDE added)::VARCHAR FROM t");
+    assert_eq!(distinct.lines().count(), 1, "{distinct}");
+    assert_eq!(duckdb.text("SELECT count(*), sum(added) FROM t"), "21,7\n");
+    // Rows in the catalog are not read wrongly here, but not at all.
+    let error = query(&location, "SELECT count(added) FROM t").run().fails(1);
+    assert!(error.contains("keeps inside the catalog"), "{error}");
+}
+
 #[test]
 fn duckdb_and_the_program_append_at_the_same_time() {
     let Some(server) = postgres() else {

@@ -30,6 +30,7 @@ pub use self::postgres::PostgresUrl;
 use self::postgres::{Outcome, Purpose};
 pub(crate) use self::value::{Row, Value};
 use super::Access;
+use super::model::Column;
 use crate::error::{Error, ErrorKind};
 
 /// A result whose error is still the driver's.
@@ -247,6 +248,15 @@ impl WriteTransaction {
             Connection::Postgres(connection) => connection.execute(sql, values).await,
         };
         done.map_err(|e| self.backend.translate(e))
+    }
+
+    /// The type that DuckLake gives a column's values inside of this database; `None` if it cannot
+    /// hold them.
+    pub(crate) fn inlined_type(&self, column: &Column) -> Option<String> {
+        match self.connection {
+            Connection::Sqlite(_) => sqlite::inlined_type(&column.column_type).map(str::to_owned),
+            Connection::Postgres(_) => postgres::inlined_type(column),
+        }
     }
 
     /// Inserts rows of equal length, many in one statement.

@@ -30,6 +30,7 @@ use uuid::Uuid;
 
 use super::patience::{PATIENCE, Patience};
 use super::{Result as DatabaseResult, Row, Value};
+use crate::catalog::model::{Column, ColumnType};
 use crate::catalog::types::print_time;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -273,6 +274,34 @@ fn row(row: &PgRow) -> DatabaseResult<Row> {
         })
     };
     (0..row.len()).map(value).collect::<DatabaseResult<_>>().map(Row)
+}
+
+/// The type of a column's values in an inlined table. Text is bytes, because it may have NUL in it;
+/// times of days that PostgreSQL does not have, and nested values, are text.
+pub(super) fn inlined_type(column: &Column) -> Option<String> {
+    use ColumnType as C;
+    // Longer names are cut off; every table has these columns already.
+    const RESERVED: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+    if column.name.len() > 63 || RESERVED.contains(&column.name.as_str()) {
+        return None;
+    }
+    let name = match &column.column_type {
+        C::Boolean => "BOOLEAN",
+        C::Int8 | C::Int16 => "SMALLINT",
+        C::Int32 | C::UInt8 | C::UInt16 => "INTEGER",
+        C::Int64 | C::UInt32 => "BIGINT",
+        C::Float32 => "REAL",
+        C::Float64 => "DOUBLE PRECISION",
+        C::Decimal { precision, scale } => return Some(format!("NUMERIC({precision}, {scale})")),
+        C::Time => "TIME",
+        C::Interval => "INTERVAL",
+        C::Varchar | C::Json | C::Blob => "BYTEA",
+        C::Uuid => "UUID",
+        C::Other(name) if name == "timetz" => "TIMETZ",
+        C::Other(name) if name == "geometry" || name == "variant" => return None,
+        _ => "VARCHAR",
+    };
+    Some(name.to_owned())
 }
 
 /// The [SQLSTATE](https://www.postgresql.org/docs/current/errcodes-appendix.html).

@@ -15,6 +15,7 @@ use sqlx::{Arguments, AssertSqlSafe, Row as _, TypeInfo, ValueRef};
 use super::patience::PATIENCE;
 use super::{Result as DatabaseResult, Row, Value};
 use crate::catalog::Access;
+use crate::catalog::model::ColumnType;
 use crate::catalog::types::print_time;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -111,6 +112,24 @@ fn row(row: &SqliteRow) -> DatabaseResult<Row> {
         })
     };
     (0..row.len()).map(value).collect::<DatabaseResult<_>>().map(Row)
+}
+
+/// The type of a column's values in an inlined table; nested ones are text.
+pub(super) fn inlined_type(column_type: &ColumnType) -> Option<&'static str> {
+    use ColumnType as C;
+    Some(match column_type {
+        C::Boolean
+        | C::Int8
+        | C::Int16
+        | C::Int32
+        | C::Int64
+        | C::UInt8
+        | C::UInt16
+        | C::UInt32 => "BIGINT",
+        C::Blob => "BLOB",
+        C::Other(name) if name == "geometry" || name == "variant" => return None,
+        _ => "VARCHAR",
+    })
 }
 
 /// A database in a directory that cannot be written can only be read as one that nobody changes.
