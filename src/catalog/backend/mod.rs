@@ -168,11 +168,9 @@ impl Backend {
     /// The type that keeps a column's values in a table of inlined rows; `None` for what cannot be
     /// kept there.
     pub(crate) fn inlined_type(&self, column: &Column) -> Option<String> {
-        match (&self.pool, &column.column_type) {
-            (_, ColumnType::Other(_)) => None,
-            (Pool::Sqlite(_), column_type) => Some(sqlite::inlined_type(column_type).to_owned()),
-            (Pool::Postgres(_), _) if column.name.len() > postgres::MAX_NAME => None,
-            (Pool::Postgres(_), column_type) => Some(postgres::inlined_type(column_type)),
+        match self.pool {
+            Pool::Sqlite(_) => sqlite::inlined_type(&column.column_type).map(str::to_owned),
+            Pool::Postgres(_) => postgres::inlined_type(column),
         }
     }
 
