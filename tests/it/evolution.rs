@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::duckdb::{DuckDb, Rows, duckdb};
 use crate::interop::ours;
-use crate::support::{scratch, sql};
+use crate::support::{query, scratch, sql};
 
 /// A table with every kind of column, and a row.
 const TABLE: &[&str] = &[
@@ -86,6 +86,11 @@ fn agree_all(path: &Path, duck: &DuckDb) {
     for (question, theirs) in QUESTIONS.iter().zip(duck.all(QUESTIONS)) {
         assert_eq!(ours(path, question), theirs, "ours, then DuckDB's answer to {question}");
     }
+}
+
+#[track_caller]
+fn agree_on(path: &Path, duck: &DuckDb, question: &str) {
+    assert_eq!(ours(path, question), duck.rows(question), "ours, then DuckDB's: {question}");
 }
 
 /// The same statements leave the same rows, whoever runs them.
@@ -180,4 +185,26 @@ fn duckdb_keeps_rows_of_a_table_that_was_altered_here() {
     assert_eq!(rows, "1,x,∅\n2,y,∅\n3,z,∅\n4,w,\\x01\n5,v,∅\n");
     duck.all(&["CALL ducklake_flush_inlined_data('lake')"]);
     assert_eq!(duck.text("SELECT c, b, bl FROM u ORDER BY c"), rows);
+}
+
+/// Constraints are ours alone: DuckDB opens and writes the lake, and may pull a column away.
+#[test]
+fn duckdb_is_not_disturbed_by_constraints() {
+    let dir = scratch();
+    let path = dir.path().join("w");
+    let Some(duck) = duckdb(&path) else { return };
+    sql(&path, "CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER CONSTRAINT pos CHECK (v > 0))");
+    sql(&path, "INSERT INTO t VALUES (1, 1)");
+    duck.all(&["INSERT INTO t VALUES (2, -2)", "ALTER TABLE t ADD COLUMN w INTEGER"]);
+    agree_on(&path, &duck, "SELECT * FROM t ORDER BY id");
+    let err = query(&path, "INSERT INTO t VALUES (3, -3, 3)").run().fails(1);
+    assert!(err.contains("\"pos\"") && err.contains("id = 3, v = -3"), "{err}");
+    duck.all(&["ALTER TABLE t RENAME COLUMN v TO x"]);
+    let err = query(&path, "INSERT INTO t VALUES (3, 3, 3)").run().fails(1);
+    assert!(err.contains("\"pos\"") && err.contains("DROP CONSTRAINT"), "{err}");
+    sql(&path, "ALTER TABLE t DROP CONSTRAINT pos");
+    sql(&path, "INSERT INTO t VALUES (3, 3, 3)");
+    duck.all(&["DROP TABLE t", "CREATE TABLE t (id INTEGER)"]);
+    sql(&path, "INSERT INTO t VALUES (NULL)");
+    agree_on(&path, &duck, "SELECT * FROM t");
 }
