@@ -95,14 +95,6 @@ impl Session {
                 return Err(error.or_span(name.span));
             }
         };
-        if table.partition.is_some() {
-            return Err(Error::unsupported(format!(
-                "table \"{}\" is partitioned, and writing partitions is not supported",
-                table.name
-            ))
-            .with_help("change it with DuckDB, or use a table without partitions")
-            .or_span(name.span));
-        }
         Ok(table)
     }
 

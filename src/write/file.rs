@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, Schema
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use datafusion::execution::SessionState;
+use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::buffered::BufWriter;
@@ -21,10 +22,11 @@ use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
+use super::arrange::{Arrangement, Partitions};
 use super::check::Checks;
 use super::staged::Staged;
 use super::stats;
-use crate::catalog::model::{DataFile, Table};
+use crate::catalog::model::{DataFile, FilePartition, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Progress;
 use crate::storage::{self, Storage};
@@ -42,6 +44,7 @@ pub(crate) struct Target {
     progress: Progress,
     file_schema: SchemaRef,
     checks: Checks,
+    arrangement: Arrangement,
     /// Bytes after which a file is finished.
     target_file_size: u64,
 }
@@ -57,11 +60,35 @@ impl Target {
         let file_schema = file_schema(&table.columns)?;
         let target_file_size = 512 << 20;
         let checks = Checks::plan(state, &table)?;
-        Ok(Self { table, storage, staged, progress, file_schema, checks, target_file_size })
+        let arrangement = Arrangement::plan(state, &table, true)?;
+        Ok(Self {
+            table,
+            storage,
+            staged,
+            progress,
+            file_schema,
+            checks,
+            arrangement,
+            target_file_size,
+        })
     }
 
     pub(crate) fn table_name(&self) -> &str {
         &self.table.name
+    }
+
+    /// The plan with its rows in the order in which they are to be written; `None` for any.
+    pub(super) fn arrange(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        threads: usize,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        self.arrangement.apply(plan, threads)
+    }
+
+    /// How rows are divided into files, if the table is partitioned.
+    pub(super) fn partitions(&self) -> Option<&Partitions> {
+        self.arrangement.partitions()
     }
 
     /// Refuses rows that break a rule of the table.
@@ -84,19 +111,26 @@ impl Target {
     }
 
     /// Writes a few batches as one file; none for no rows.
-    pub(crate) async fn write_small(&self, batches: Vec<RecordBatch>) -> Result<Option<DataFile>> {
+    pub(super) async fn write_small(
+        &self,
+        batches: Vec<RecordBatch>,
+        partition: Option<&FilePartition>,
+    ) -> Result<Option<DataFile>> {
         if batches.iter().all(|batch| batch.num_rows() == 0) {
             return Ok(None);
         }
-        let mut writer = self.begin()?;
+        let mut writer = self.begin(partition)?;
         for batch in batches {
             writer.write(self, &batch).await?;
         }
         writer.finish(self).await.map(Some)
     }
 
-    pub(super) fn begin(&self) -> Result<FileWriter> {
-        let path = format!("{}ducklake-{}.parquet", self.table.directory, Uuid::now_v7());
+    pub(super) fn begin(&self, partition: Option<&FilePartition>) -> Result<FileWriter> {
+        let within = partition.zip(self.partitions());
+        let within = within.map(|(partition, partitions)| partitions.directory(partition));
+        let (directory, within) = (&self.table.directory, within.unwrap_or_default());
+        let path = format!("{directory}{within}ducklake-{}.parquet", Uuid::now_v7());
         self.staged.register(&path);
         let output = Counted::new(&self.storage, &path)?;
         let schema = Arc::clone(&self.file_schema);
@@ -105,6 +139,7 @@ impl Target {
         Ok(FileWriter {
             writer,
             path,
+            partition: partition.cloned(),
             nan: vec![false; self.table.columns.len()],
             reported: 0,
             rows: 0,
@@ -128,6 +163,7 @@ impl Target {
 pub(super) struct FileWriter {
     writer: AsyncArrowWriter<Counted>,
     path: String,
+    partition: Option<FilePartition>,
     /// By top-level column: whether a NaN was written.
     nan: Vec<bool>,
     /// Bytes that progress knows of.
@@ -176,7 +212,7 @@ impl FileWriter {
             partial_max: None,
             name_mapping: None,
             column_stats: stats::collect(&metadata, &target.table.columns, &self.nan),
-            partition: None,
+            partition: self.partition,
             deletes: vec![],
             deleted: Arc::default(),
         })

@@ -19,6 +19,7 @@ mod evolution;
 mod faults;
 mod files;
 mod interop;
+mod layout;
 mod s3;
 mod support;
 mod tidy;
