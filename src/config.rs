@@ -35,19 +35,25 @@ pub(crate) enum Location {
     Directory(PathBuf),
     /// A SQLite file; its data lies beside it unless a data path says otherwise.
     Sqlite(PathBuf),
+    /// A PostgreSQL database; its files are where a data path says.
+    Postgres(SecretUrl),
     /// A directory of its own, removed when the last handle is dropped.
     Temporary,
     /// A URL of a kind that is not offered.
-    Unknown(String),
+    Unknown(SecretUrl),
 }
 
 impl Config {
-    /// A warehouse at `location`: a directory, or `sqlite:PATH`.
+    /// A warehouse at `location`: a directory, `sqlite:PATH`, or `postgres://…` with a
+    /// [data path](Self::data_path).
     pub fn new(location: impl Into<String>) -> Self {
         let location: String = location.into();
         let location = match location.split_once(':') {
             Some(("sqlite", path)) => Location::Sqlite(path.into()),
-            Some((_, rest)) if rest.starts_with("//") => Location::Unknown(location),
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
+                Location::Postgres(SecretUrl(location))
+            }
+            Some((_, rest)) if rest.starts_with("//") => Location::Unknown(SecretUrl(location)),
             _ => Location::Directory(location.into()),
         };
         Self::at(location)
@@ -134,6 +140,34 @@ impl fmt::Debug for StorageOptions {
     }
 }
 
+/// A URL that may carry a password, and shows itself without one.
+#[derive(Clone)]
+pub(crate) struct SecretUrl(pub(crate) String);
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(mut url) = Url::parse(&self.0) else {
+            // Where in it the password would be cannot be told.
+            return write!(f, "{}://…", self.0.split(':').next().unwrap_or_default());
+        };
+        // A URL without a host has no password to take away.
+        let _ = url.set_password(None);
+        let shown: Vec<String> = url
+            .query_pairs()
+            .filter(|(name, _)| !name.contains("password"))
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        url.set_query((!shown.is_empty()).then(|| shown.join("&")).as_deref());
+        url.fmt(f)
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +177,10 @@ mod tests {
         assert!(matches!(Config::new("shop.wh").location, Location::Directory(_)));
         assert!(matches!(Config::new("/a/b").location, Location::Directory(_)));
         assert!(matches!(Config::new("sqlite:/a/b.db").location, Location::Sqlite(_)));
-        assert!(matches!(Config::new("postgres://h/db").location, Location::Unknown(_)));
+        for url in ["postgres://h/db", "postgresql://u:p@h:5432/db", "postgres:///db"] {
+            assert!(matches!(Config::new(url).location, Location::Postgres(_)), "{url}");
+        }
+        assert!(matches!(Config::new("mysql://h/db").location, Location::Unknown(_)));
     }
 
     #[test]
@@ -151,5 +188,18 @@ mod tests {
         let config = Config::temporary().storage_option("AWS_SECRET_ACCESS_KEY", "hunter2");
         let shown = format!("{config:?}");
         assert!(shown.contains("aws_secret_access_key") && !shown.contains("hunter2"));
+        for (url, expected) in [
+            ("postgres://ann:hunter2@h:5433/db", "postgres://ann@h:5433/db"),
+            (
+                "postgresql://h/db?password=hunter2&sslmode=require",
+                "postgresql://h/db?sslmode=require",
+            ),
+            ("postgres:///db?host=/run/pg&password=hunter2", "postgres:///db?host=/run/pg"),
+            ("postgres://ann:hunter2@h:port/db", "postgres://…"),
+            ("mysql://ann:hunter2@h/db", "mysql://ann@h/db"),
+        ] {
+            let shown = format!("{:?}", Config::new(url).location);
+            assert!(shown.contains(expected) && !shown.contains("hunter2"), "{shown}");
+        }
     }
 }

@@ -42,6 +42,9 @@ pub enum ErrorKind {
     Storage,
     /// The catalog database failed: check its path and permissions.
     Catalog,
+    /// The connection to the catalog was lost while it committed: look whether the change is there
+    /// before making it again.
+    OutcomeUnknown,
     /// The caller asked to stop.
     Cancelled,
     /// A defect in this crate: report it.

@@ -14,7 +14,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tempfile::TempDir;
 
-use crate::catalog::{Access, Catalog};
+use crate::catalog::{Access, Address, Catalog, PostgresUrl};
 use crate::config::{Config, Location};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Planner, Session};
@@ -81,7 +81,7 @@ impl Warehouse {
         Session::new(self.clone())
     }
 
-    /// The warehouse's name in SQL: its file stem.
+    /// The warehouse's name in SQL: its file stem, or the name of its database.
     pub fn name(&self) -> &str {
         &self.inner.name
     }
@@ -109,6 +109,12 @@ impl Warehouse {
     #[doc(hidden)]
     pub fn fail_catalog_after(&self, calls: u64) {
         self.catalog().fail_after(calls);
+    }
+
+    /// Waits this long for locks and lost servers; for tests of faults.
+    #[doc(hidden)]
+    pub fn set_catalog_patience(&self, millis: u64) {
+        self.catalog().set_patience(millis);
     }
 
     /// The object stores that hold the warehouse's files.
@@ -151,9 +157,10 @@ impl Warehouse {
 /// Where the parts of a warehouse are.
 struct Place {
     name: String,
-    catalog: PathBuf,
-    /// The default directory of the files, and whether it moves with the catalog.
-    data: String,
+    catalog: Address,
+    /// The default directory of the files; a catalog on a server has none.
+    data: Option<String>,
+    /// Whether the files are inside of it and move with it.
     is_directory: bool,
 }
 
@@ -163,8 +170,9 @@ impl Place {
             std::path::absolute(path).map_err(|e| storage::storage(&path.display().to_string(), e))
         };
         let directory = |path: PathBuf, name: String| {
-            let data = format!("{}/", path.join(DATA_DIRECTORY).display());
-            Self { name, catalog: path.join(CATALOG_FILE), data, is_directory: true }
+            let data = Some(format!("{}/", path.join(DATA_DIRECTORY).display()));
+            let catalog = Address::Sqlite(path.join(CATALOG_FILE));
+            Self { name, catalog, data, is_directory: true }
         };
         match (&config.location, temporary) {
             (Location::Directory(path), _) => {
@@ -177,37 +185,47 @@ impl Place {
             }
             (Location::Sqlite(path), _) => {
                 let path = absolute(path)?;
-                let data = format!("{}.files/", path.display());
-                Ok(Self { name: stem(&path), catalog: path, data, is_directory: false })
+                let (name, data) = (stem(&path), Some(format!("{}.files/", path.display())));
+                Ok(Self { name, catalog: Address::Sqlite(path), data, is_directory: false })
+            }
+            (Location::Postgres(url), _) => {
+                let url = PostgresUrl::parse(&url.0)?;
+                let name = url.database().to_owned();
+                Ok(Self { name, catalog: Address::Postgres(url), data: None, is_directory: false })
             }
             (Location::Temporary, Some(path)) => Ok(directory(path.to_owned(), "memory".into())),
             (Location::Temporary, None) => Err(Error::internal("no temporary directory")),
             (Location::Unknown(url), _) => {
-                let scheme = url.split(':').next().unwrap_or_default();
+                let scheme = url.0.split(':').next().unwrap_or_default();
                 Err(Error::unsupported(format!("a catalog at {scheme}:// is not supported"))
-                    .with_help("name a directory; --data-path can put its files elsewhere"))
+                    .with_help(
+                        "name a directory or postgres://…; --data-path can put its files elsewhere",
+                    ))
             }
         }
     }
 
     async fn open_catalog(&self, config: &Config) -> Result<Catalog> {
         let access = if config.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        let is_new = !self.catalog.exists();
-        if is_new {
-            self.check_new(config)?;
-        }
+        let is_new = match &self.catalog {
+            Address::Sqlite(path) if !path.exists() => {
+                self.check_new(path, config)?;
+                true
+            }
+            _ => false,
+        };
         let data = match &config.data_path {
-            Some(path) => normalised(path)?,
+            Some(path) => Some(normalised(path)?),
             None => self.data.clone(),
         };
-        let catalog = Catalog::open(&self.catalog, access, &data).await?;
+        let catalog = Catalog::open(&self.catalog, access, data.as_deref()).await?;
         if is_new {
             if self.is_directory && config.data_path.is_none() {
                 catalog.set_option(LAYOUT_KEY, "directory").await?;
             }
             return Ok(catalog);
         }
-        self.settle_data_path(catalog, config, &data).await
+        self.settle_data_path(catalog, config, data.as_deref()).await
     }
 
     /// An existing warehouse: its files are where it says, or inside its directory if that moved.
@@ -215,30 +233,34 @@ impl Place {
         &self,
         catalog: Catalog,
         config: &Config,
-        data: &str,
+        data: Option<&str>,
     ) -> Result<Catalog> {
-        let moves = catalog.option(LAYOUT_KEY).await?.as_deref() == Some("directory");
-        if config.data_path.is_some() && catalog.data_path() != data {
+        if config.data_path.is_some() && data.is_some_and(|data| catalog.data_path() != data) {
             return Err(Error::invalid(format!(
-                "the warehouse's files are at \"{}\", not \"{data}\"",
-                catalog.data_path()
+                "the warehouse's files are at \"{}\", not \"{}\"",
+                catalog.data_path(),
+                data.unwrap_or_default()
             ))
             .with_help("leave out --data-path: a warehouse remembers it"));
         }
-        if moves && catalog.data_path() != self.data {
+        let (Some(data), true) = (&self.data, self.is_directory) else {
+            return Ok(catalog);
+        };
+        let moves = catalog.option(LAYOUT_KEY).await?.as_deref() == Some("directory");
+        if moves && catalog.data_path() != data {
             return match config.read_only {
-                true => Ok(catalog.with_data_path(&self.data)),
-                false => catalog.set_data_path(&self.data).await,
+                true => Ok(catalog.with_data_path(data)),
+                false => catalog.set_data_path(data).await,
             };
         }
         Ok(catalog)
     }
 
     /// Refuses to turn something else into a warehouse; makes the directory.
-    fn check_new(&self, config: &Config) -> Result<()> {
+    fn check_new(&self, catalog: &Path, config: &Config) -> Result<()> {
         let shown = |path: &Path| format!("\"{}\"", path.display());
-        let parent = self.catalog.parent().unwrap_or(Path::new("/"));
-        let subject = if self.is_directory { parent } else { &self.catalog };
+        let parent = catalog.parent().unwrap_or(Path::new("/"));
+        let subject = if self.is_directory { parent } else { catalog };
         if config.read_only {
             return Err(Error::not_found(format!("there is no warehouse at {}", shown(subject)))
                 .with_help("open it once without --read-only to create it"));

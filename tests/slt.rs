@@ -1,7 +1,8 @@
-//! Runs `tests/slt/<feature>/<topic>.slt`, one trial per file, through the library.
+//! Runs `tests/slt/<feature>/<topic>.slt`, one trial per file and kind of catalog, through the library.
 //!
-//! Each file gets a scratch directory of its own, with an empty warehouse `shop.wh` in it, so that
-//! trials run at the same time. `connection NAME` is one more session of the same warehouse. In
+//! Each trial gets a scratch directory of its own, with the files of an empty warehouse `shop` in
+//! `shop.wh/data`, so that trials run at the same time. Its catalog is beside them in SQLite, or in a
+//! schema of its own in PostgreSQL; the answers are the same. `connection NAME` is one more session of the same warehouse. In
 //! statements `__DIR__` stands for the scratch directory, and in results and errors the scratch
 //! directory is shown as `__DIR__` and the ids in names of data files are left out.
 //!
@@ -14,8 +15,13 @@
 //! ```text
 //! cargo test --test slt                               # all of them
 //! cargo test --test slt -- insert                     # those with "insert" in their name
+//! cargo test --test slt -- sqlite::                   # those on SQLite
 //! GOTGAN_SLT_COMPLETE=1 cargo test --test slt -- x    # write what came out into the files; review it
 //! ```
+
+#[path = "support/services.rs"]
+#[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests may")]
+mod services;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,7 +33,8 @@ use futures::TryStreamExt;
 use gotgan::{Config, Outcome, Rows, Session, Warehouse};
 use libtest_mimic::{Arguments, Failed, Trial};
 use sqllogictest::{AsyncDB, ColumnType, DBOutput, Runner};
-use tempfile::TempDir;
+
+use self::services::Postgres;
 
 /// So that plans and the order of rows are the same on every machine.
 const THREADS: usize = 4;
@@ -36,12 +43,22 @@ fn main() {
     let arguments = Arguments::from_args();
     let complete = std::env::var_os("GOTGAN_SLT_COMPLETE").is_some();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
-    let trials = files(&root).into_iter().map(|file| {
+    let mut trials = vec![];
+    for file in files(&root) {
         let topic = file.strip_prefix(&root).expect("below the root").with_extension("");
         let topic = topic.to_string_lossy().replace('\\', "/");
-        Trial::test(format!("{topic} (sqlite)"), move || run(&file, complete))
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+        let copy = file.clone();
+        trials.push(Trial::test(format!("sqlite::{topic}"), move || run(&copy, None, complete)));
+        // What is written into a file is what came out on SQLite.
+        if !complete {
+            let check = move || match services::postgres() {
+                Some(server) => run(&file, Some(server), complete),
+                None => Ok(()),
+            };
+            trials.push(Trial::test(format!("postgres::{topic}"), check));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
 }
 
 /// Every `.slt` below `directory`, in order.
@@ -57,16 +74,20 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "slt")).collect()
 }
 
-fn run(file: &Path, complete: bool) -> Result<(), Failed> {
+fn run(file: &Path, server: Option<&Postgres>, complete: bool) -> Result<(), Failed> {
     let scratch = tempfile::Builder::new().prefix("slt-").tempdir()?;
+    let directory = scratch.path().to_str().ok_or("the scratch directory is not UTF-8")?;
+    let config = match server {
+        None => Config::new(format!("{directory}/shop.wh")),
+        Some(server) => Config::new(server.schema()).data_path(format!("{directory}/shop.wh/data")),
+    };
+    let config = config.threads(THREADS);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(Box::pin(check(file, &scratch, complete)))
+    runtime.block_on(Box::pin(check(file, config, directory, complete)))
 }
 
-async fn check(file: &Path, scratch: &TempDir, complete: bool) -> Result<(), Failed> {
-    let directory = scratch.path().to_str().ok_or("the scratch directory is not UTF-8")?;
-    let config = Config::new(format!("{directory}/shop.wh")).threads(THREADS);
+async fn check(file: &Path, config: Config, directory: &str, complete: bool) -> Result<(), Failed> {
     let warehouse = Warehouse::open(config).await?;
     let mut runner = Runner::new(|| async {
         Ok(Database { session: warehouse.session(), directory: directory.to_owned() })

@@ -4,6 +4,7 @@
 //! take the write lock -> read the newest snapshot
 //!   moved since the base? check for conflicts; what does not conflict is rebased
 //! number new objects and files -> insert rows -> commit
+//!   a lock, another writer's number, a lost connection? all of it again, in growing intervals
 //! ```
 //!
 //! Files are finished before this begins, so the lock is held for milliseconds, and a rebase never
@@ -29,9 +30,27 @@ use crate::error::{Error, ErrorKind, Result};
 
 impl Catalog {
     /// Makes `commit` the newest snapshot. A conflict with another writer is an
-    /// [`ErrorKind::Conflict`]; on every error nothing has changed.
-    pub async fn commit(&self, commit: &Commit) -> Result<Committed> {
+    /// [`ErrorKind::Conflict`]; on every error but [`ErrorKind::OutcomeUnknown`] nothing has changed.
+    ///
+    /// `sending` is called when the database is about to be told to commit: until then dropping the
+    /// future means that nothing changes, after that it may or may not.
+    pub async fn commit(&self, commit: &Commit, sending: impl Fn()) -> Result<Committed> {
         let schemas = self.schemas(commit.base.id).await?;
+        let mut patience = self.backend().patience();
+        loop {
+            match self.try_commit(commit, schemas.clone(), &sending).await {
+                Err(error) if self.backend().is_transient(&error) && patience.pause().await => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_commit(
+        &self,
+        commit: &Commit,
+        schemas: Vec<Schema>,
+        sending: &impl Fn(),
+    ) -> Result<Committed> {
         let mut transaction = self.backend().write().await?;
         let rows = transaction.query(NEWEST, &[]).await?;
         let newest = rows.first().map(read::snapshot).transpose()?;
@@ -47,9 +66,20 @@ impl Catalog {
         }
         let mut writer = Writer::new(transaction, &newest, &commit.changes, schemas);
         writer.write(self, commit).await?;
-        let snapshot = writer.snapshot.clone();
-        writer.transaction.commit().await?;
-        Ok(Committed::As(snapshot))
+        let Writer { transaction, snapshot, .. } = writer;
+        sending();
+        match transaction.commit().await {
+            Ok(()) => Ok(Committed::As(snapshot)),
+            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
+                Err(error.with_help(format!(
+                    "once the server is back, look in snapshots() for {} of {}: if it is not there, \
+                     run the transaction again",
+                    snapshot.id,
+                    print_time(snapshot.time)
+                )))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -218,7 +248,7 @@ impl<'a> Writer<'a> {
             self.schema_ids.insert(schema.id, id);
             let mut row = vec![
                 id.0.into(),
-                schema.uuid.to_string().into(),
+                schema.uuid.into(),
                 self.snapshot.id.into(),
                 Value::Null,
                 schema.name.clone().into(),
@@ -247,7 +277,7 @@ impl<'a> Writer<'a> {
     pub(super) async fn insert_table(&mut self, id: TableId, table: &Table) -> Result<()> {
         let mut row = vec![
             id.0.into(),
-            table.uuid.to_string().into(),
+            table.uuid.into(),
             self.snapshot.id.into(),
             Value::Null,
             self.schema_id(table.schema_id).0.into(),
@@ -273,7 +303,7 @@ impl<'a> Writer<'a> {
     pub(super) async fn insert_view(&mut self, id: i64, view: &View) -> Result<()> {
         let row = vec![
             id.into(),
-            view.uuid.to_string().into(),
+            view.uuid.into(),
             self.snapshot.id.into(),
             Value::Null,
             self.schema_id(view.schema_id).0.into(),
@@ -453,7 +483,7 @@ impl<'a> Writer<'a> {
     async fn finish(&mut self, commit: &Commit) -> Result<()> {
         let snapshot = vec![
             self.snapshot.id.into(),
-            print_time(self.snapshot.time).into(),
+            self.snapshot.time.into(),
             self.snapshot.schema_version.into(),
             self.snapshot.next_catalog_id.into(),
             self.snapshot.next_file_id.into(),

@@ -13,7 +13,6 @@ use super::backend::Value;
 use super::changes::Change;
 use super::commit::{Writer, relative};
 use super::model::*;
-use super::types::print_time;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Files looked up in one statement.
@@ -83,7 +82,7 @@ impl Writer<'_> {
         full_path: &str,
     ) -> Result<()> {
         let (path, is_relative) = relative(full_path, catalog.data_path());
-        let now = print_time(self.snapshot.time);
+        let now = self.snapshot.time;
         let row = vec![id.0.into(), path.into(), is_relative.into(), now.into()];
         self.transaction.insert("ducklake_files_scheduled_for_deletion", vec![row]).await
     }

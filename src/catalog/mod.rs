@@ -8,7 +8,7 @@
 //! Catalog ── read    SELECTs as of a snapshot          Transaction ── a pinned snapshot + Changes
 //!         ── commit  Changes -> rows, one transaction                 (pure overlay)
 //!         ── schema  the tables of the format          conflict, changes, bounds, types: pure
-//!         ── backend the database driver
+//!         ── backend the database: SQLite or PostgreSQL
 //! ```
 //!
 //! Nothing here knows Arrow, DataFusion or object stores. Opening reads one table of settings;
@@ -32,9 +32,9 @@ mod transaction;
 mod types;
 mod widen;
 
-use std::path::Path;
 use std::sync::Arc;
 
+pub use self::backend::{Address, PostgresUrl};
 use self::backend::{Backend, Value};
 pub use self::transaction::{Transaction, assign_column_ids};
 pub(crate) use self::types::type_name;
@@ -58,33 +58,34 @@ pub struct Catalog {
 #[derive(Debug)]
 struct Inner {
     backend: Backend,
-    name: String,
     data_path: String,
 }
 
+/// The settings of the whole catalog.
+const METADATA: &str = "SELECT key, value FROM ducklake_metadata WHERE scope IS NULL";
+
 impl Catalog {
-    /// Opens the catalog in a SQLite file. A new one keeps `data_path`, which ends in `/`, as the
-    /// place of its files; an existing one has its own.
-    pub async fn open(path: &Path, access: Access, data_path: &str) -> Result<Self> {
-        let name = path.display().to_string();
-        let backend = Backend::open(path, access).await?;
-        let metadata = "SELECT key, value FROM ducklake_metadata WHERE scope IS NULL";
-        if access == Access::ReadWrite && backend.is_empty().await? {
-            #[allow(clippy::disallowed_methods, reason = "the first snapshot's time")]
-            let now = types::print_time(chrono::Utc::now());
-            schema::bootstrap(&backend, data_path, &now).await?;
-        }
-        let Ok(rows) = backend.query(metadata, &[]).await else {
-            // Opened before the probe so that a file that is no database says so itself.
-            backend.is_empty().await?;
-            return Err(not_a_catalog(&name));
+    /// Opens the catalog at `address`. A new one keeps `data_path`, which ends in `/`, as the place
+    /// of its files; an existing one has its own.
+    pub async fn open(address: &Address, access: Access, data_path: Option<&str>) -> Result<Self> {
+        let backend = Backend::open(address, access).await?;
+        let rows = match backend.query(METADATA, &[]).await {
+            Ok(rows) => rows,
+            Err(_) => {
+                // What is no database at all says so here.
+                if !backend.has_table("ducklake_metadata").await? {
+                    create(&backend, access, data_path).await?;
+                }
+                backend.query(METADATA, &[]).await?
+            }
         };
         let value = |key: &str| {
             rows.iter()
                 .find(|row| row.opt_text(0).as_deref() == Some(key))
                 .and_then(|r| r.opt_text(1))
         };
-        schema::check(&name, value("version").as_deref(), value("encrypted").as_deref())?;
+        let name = backend.name();
+        schema::check(name, value("version").as_deref(), value("encrypted").as_deref())?;
         let data_path = value("data_path").ok_or_else(|| {
             Error::new(
                 ErrorKind::Corrupt,
@@ -92,7 +93,7 @@ impl Catalog {
             )
             .with_help("restore it from a backup")
         })?;
-        Ok(Self { inner: Arc::new(Inner { backend, name, data_path }) })
+        Ok(Self { inner: Arc::new(Inner { backend, data_path }) })
     }
 
     /// Where the files are, with the trailing `/`.
@@ -103,9 +104,7 @@ impl Catalog {
     /// The same catalog with its files elsewhere, for this process.
     #[must_use]
     pub fn with_data_path(&self, path: &str) -> Self {
-        let Inner { backend, name, .. } = &*self.inner;
-        let inner =
-            Inner { backend: backend.clone(), name: name.clone(), data_path: path.to_owned() };
+        let inner = Inner { backend: self.backend().clone(), data_path: path.to_owned() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -131,10 +130,21 @@ impl Catalog {
         transaction.commit().await
     }
 
+    /// Time for trying again what another writer's commit has overtaken.
+    pub(crate) fn patience(&self) -> backend::Patience {
+        self.backend().patience()
+    }
+
     /// Lets `calls` more database calls succeed and fails all others; for tests of faults.
     #[doc(hidden)]
     pub fn fail_after(&self, calls: u64) {
         self.backend().fail_after(calls);
+    }
+
+    /// Waits this long for locks and lost servers; for tests of faults.
+    #[doc(hidden)]
+    pub fn set_patience(&self, millis: u64) {
+        self.backend().set_patience(millis);
     }
 
     fn backend(&self) -> &Backend {
@@ -142,11 +152,39 @@ impl Catalog {
     }
 
     fn name(&self) -> &str {
-        &self.inner.name
+        self.backend().name()
     }
 }
 
-fn not_a_catalog(name: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("\"{name}\" is a database, but not a DuckLake catalog"))
-        .with_help("name a new path for a new warehouse")
+/// Makes a catalog where there is none, if that is what was asked for.
+async fn create(backend: &Backend, access: Access, data_path: Option<&str>) -> Result<()> {
+    let name = backend.name();
+    if !backend.query(backend.is_filled(), &[]).await?.is_empty() {
+        // Another process may have been first just now.
+        if backend.has_table("ducklake_metadata").await? {
+            return Ok(());
+        }
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("\"{name}\" is a database, but not a DuckLake catalog"),
+        )
+        .with_help("name a new path for a new warehouse"));
+    }
+    if access == Access::ReadOnly {
+        return Err(Error::not_found(format!("there is no warehouse in \"{name}\""))
+            .with_help("open it once without --read-only to create it"));
+    }
+    let data_path = data_path.ok_or_else(|| {
+        Error::invalid(format!("a new warehouse in \"{name}\" needs a place for its files"))
+            .with_help(
+                "name one with --data-path: a bucket, or a directory that all its users share",
+            )
+    })?;
+    #[allow(clippy::disallowed_methods, reason = "the first snapshot's time")]
+    let created = schema::bootstrap(backend, data_path, chrono::Utc::now()).await;
+    match created {
+        // Another program, with locks of its own, may have been first.
+        Err(_) if backend.has_table("ducklake_metadata").await? => Ok(()),
+        created => created,
+    }
 }

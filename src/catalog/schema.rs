@@ -3,7 +3,9 @@
 //! Column order and count are part of the format: other engines insert by position. Extra indexes
 //! are not, and keep look-ups short in catalogs with many tables and files.
 
-use super::backend::{Backend, TYPES, Value, WriteTransaction};
+use chrono::{DateTime, Utc};
+
+use super::backend::{Backend, Value, WriteTransaction};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The format version this crate reads and writes.
@@ -134,14 +136,19 @@ const INDEXES: &[(&str, &str)] = &[
 ];
 
 /// Makes an empty database a catalog.
-pub(crate) async fn bootstrap(backend: &Backend, data_path: &str, now: &str) -> Result<()> {
-    let mut transaction = backend.write().await?;
+pub(crate) async fn bootstrap(
+    backend: &Backend,
+    data_path: &str,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let mut transaction = backend.create().await?;
     // Another process may have been first while this one waited for the lock.
-    if !transaction.query("SELECT 1 FROM sqlite_master LIMIT 1", &[]).await?.is_empty() {
+    if !transaction.query(backend.is_filled(), &[]).await?.is_empty() {
         return Ok(());
     }
     for (table, columns) in TABLES {
-        transaction.execute(&format!("CREATE TABLE {table}({})", typed(columns)), &[]).await?;
+        let sql = format!("CREATE TABLE {table}({})", backend.typed(columns));
+        transaction.execute(&sql, &[]).await?;
     }
     for (number, (table, columns)) in INDEXES.iter().enumerate() {
         let sql = format!("CREATE INDEX gotgan_index_{number} ON {table}({columns})");
@@ -151,7 +158,11 @@ pub(crate) async fn bootstrap(backend: &Backend, data_path: &str, now: &str) -> 
     transaction.commit().await
 }
 
-async fn first_rows(transaction: &mut WriteTransaction, data_path: &str, now: &str) -> Result<()> {
+async fn first_rows(
+    transaction: &mut WriteTransaction,
+    data_path: &str,
+    now: DateTime<Utc>,
+) -> Result<()> {
     let created_by = format!("gotgan {}", env!("CARGO_PKG_VERSION"));
     let metadata = [
         ("version", VERSION),
@@ -169,10 +180,9 @@ async fn first_rows(transaction: &mut WriteTransaction, data_path: &str, now: &s
     let changes = "created_schema:\"main\"".into();
     let changes = vec![0i64.into(), changes, Value::Null, Value::Null, Value::Null];
     transaction.insert("ducklake_snapshot_changes", vec![changes]).await?;
-    let uuid = uuid::Uuid::now_v7().to_string();
     let main = vec![
         0i64.into(),
-        uuid.into(),
+        uuid::Uuid::now_v7().into(),
         0i64.into(),
         Value::Null,
         "main".into(),
@@ -180,13 +190,6 @@ async fn first_rows(transaction: &mut WriteTransaction, data_path: &str, now: &s
         true.into(),
     ];
     transaction.insert("ducklake_schema", vec![main]).await
-}
-
-/// The columns with this database's type names.
-fn typed(columns: &str) -> String {
-    TYPES
-        .iter()
-        .fold(columns.to_owned(), |columns, (logical, physical)| columns.replace(logical, physical))
 }
 
 /// Refuses catalogs of another version, and those whose files are encrypted.

@@ -68,7 +68,7 @@ pub(crate) fn holds_secret(text: &str) -> bool {
 fn has_url_password(text: &str) -> bool {
     text.match_indices("://").any(|(at, _)| {
         let rest = &text[at + 3..];
-        let end = rest.find(['/', '\'', '"', ' ', '\n']).unwrap_or(rest.len());
+        let end = rest.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(rest.len());
         rest[..end].split_once('@').is_some_and(|(user, _)| user.contains(':'))
     })
 }

@@ -56,7 +56,7 @@ async fn run(settings: Settings) -> Flow {
 
 fn banner(shell: &mut Shell) -> Flow {
     let version = env!("CARGO_PKG_VERSION");
-    let location = shell.location().to_owned();
+    let location = shell.location();
     let out = shell.sink.writer()?;
     writeln!(out, "gotgan {version}, {location}")?;
     if shell.warehouse.is_temporary() {

@@ -13,6 +13,7 @@ use super::progress::Indicator;
 use super::script::{Loaded, Loader, Step};
 use super::settings::{OnError, Settings, WarehouseSettings};
 use super::{FAILURE, Flow, INTERRUPTED, Stop, command, report};
+use crate::config::SecretUrl;
 use crate::error::{Error, ErrorKind};
 use crate::{Outcome, Rows, Session, Source, Statement, Warehouse};
 
@@ -83,9 +84,13 @@ impl Shell {
         Ok(())
     }
 
-    /// What the warehouse is called to the user.
-    pub(crate) fn location(&self) -> &str {
-        self.opened.location.as_deref().unwrap_or("a temporary warehouse")
+    /// What the warehouse is called to the user: a URL without its password.
+    pub(crate) fn location(&self) -> String {
+        match &self.opened.location {
+            Some(url) if url.contains("://") => SecretUrl(url.clone()).to_string(),
+            Some(path) => path.clone(),
+            None => "a temporary warehouse".to_owned(),
+        }
     }
 
     /// Loads and runs a text.

@@ -100,12 +100,30 @@ impl Session {
     }
 
     /// Runs a statement. Rows are computed while they are read; everything else is done when this
-    /// returns. Dropping the future, or the rows, cancels the statement and changes nothing.
+    /// returns. Dropping the future, or the rows, cancels the statement and changes nothing, except
+    /// in the moment in which the catalog is told to commit: then it may or may not have.
     pub async fn execute(&mut self, statement: &Statement) -> Result<Outcome> {
-        self.progress.reset();
-        // Boxed: planning and writing keep a lot, and every caller would carry it.
-        let outcome = Box::pin(self.run(&statement.command)).await;
+        let outcome = self.run_until_first(&statement.command).await;
         outcome.map_err(|error| error.or_span(Some(statement.verb())))
+    }
+
+    /// Runs a command again when another writer was first: on its own, nobody has seen what it
+    /// read. In a transaction the caller has.
+    async fn run_until_first(&mut self, command: &Command) -> Result<Outcome> {
+        let mut patience = None;
+        loop {
+            self.progress.reset();
+            let is_alone = self.open.is_none();
+            // Boxed: planning and writing keep a lot, and every caller would carry it.
+            let error = match Box::pin(self.run(command)).await {
+                Err(error) if is_alone && error.is_retryable() => error,
+                result => return result,
+            };
+            let patience = patience.get_or_insert_with(|| self.warehouse.catalog().patience());
+            if !patience.pause().await {
+                return Err(error);
+            }
+        }
     }
 
     async fn run(&mut self, command: &Command) -> Result<Outcome> {
@@ -279,7 +297,10 @@ async fn commit(
     let late = Staged::new(Arc::clone(warehouse.storage()));
     let committed = match transaction.is_empty() {
         true => Ok(vec![]),
-        false => commit_rebased(warehouse, transaction, &late).await,
+        false => {
+            let sending = || staged.iter().chain([&late]).for_each(|staged| staged.committing());
+            commit_rebased(warehouse, transaction, &late, sending).await
+        }
     };
     let all = staged.iter().chain([&late]);
     match committed {
@@ -291,7 +312,10 @@ async fn commit(
         }
         Err(error) => {
             for staged in all {
-                staged.discard().await;
+                match error.kind() {
+                    ErrorKind::OutcomeUnknown => staged.keep_all(),
+                    _ => staged.discard().await,
+                }
             }
             Err(error)
         }
@@ -303,6 +327,7 @@ async fn commit_rebased(
     warehouse: &Warehouse,
     transaction: Transaction,
     staged: &Staged,
+    sending: impl Fn(),
 ) -> Result<Vec<String>> {
     let (catalog, storage) = (warehouse.catalog(), warehouse.storage());
     let mut newest = match transaction.changes().deleted.is_empty() {
@@ -315,7 +340,7 @@ async fn commit_rebased(
         let (deletions, depends) = deletes::prepare(&transaction, next, storage, staged).await?;
         commit.deletions = deletions;
         commit.expects = depends.then_some(next);
-        match catalog.commit(&commit).await? {
+        match catalog.commit(&commit, &sending).await? {
             Committed::As(_) => return Ok(commit.files()),
             Committed::Overtaken(by) => newest = by,
         }

@@ -2,9 +2,11 @@
 //!
 //! Whoever writes a file registers it here first; dropping the value deletes the files, so a
 //! statement that fails, is cancelled or is rolled back leaves nothing behind. After a successful
-//! commit [`Staged::keep_only`] lets go of them. A killed process leaves its files unreferenced, where
-//! maintenance finds them.
+//! commit [`Staged::keep_only`] lets go of them. Once a commit is on its way they outlive a cancelled
+//! statement, because it may name them. They, and those of a killed process, are left unreferenced at
+//! worst, where maintenance finds them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
@@ -15,11 +17,22 @@ use crate::storage::{self, Storage};
 pub(crate) struct Staged {
     storage: Arc<Storage>,
     paths: Mutex<Vec<String>>,
+    /// Whether a commit that names them may be on its way.
+    committing: AtomicBool,
 }
 
 impl Staged {
     pub(crate) fn new(storage: Arc<Storage>) -> Arc<Self> {
-        Arc::new(Self { storage, paths: Mutex::new(Vec::new()) })
+        Arc::new(Self {
+            storage,
+            paths: Mutex::new(Vec::new()),
+            committing: AtomicBool::new(false),
+        })
+    }
+
+    /// Keeps the files even when this is dropped: a commit that names them is about to be sent.
+    pub(crate) fn committing(&self) {
+        self.committing.store(true, Ordering::SeqCst);
     }
 
     /// Takes charge of a file that is about to be written.
@@ -35,6 +48,11 @@ impl Staged {
             }
         }
         Ok(())
+    }
+
+    /// Lets go of all files: whether a commit names them is not known.
+    pub(crate) fn keep_all(&self) {
+        self.take();
     }
 
     /// Deletes the files. One that cannot be deleted is left to maintenance: no commit names it, and
@@ -55,6 +73,9 @@ impl Staged {
 impl Drop for Staged {
     /// Local files go at once; those in object stores in the background, while the runtime lives.
     fn drop(&mut self) {
+        if self.committing.load(Ordering::SeqCst) {
+            return;
+        }
         let mut remote = Vec::new();
         for path in self.take() {
             match storage::remote(&path) {

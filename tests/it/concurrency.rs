@@ -1,37 +1,42 @@
-//! Several processes on one warehouse at once.
+//! Several processes, and several sessions of one, on one warehouse at once.
 
 use std::collections::BTreeSet;
 
-use crate::support::{query, scratch, sql};
+use gotgan::Warehouse;
 
-#[test]
-fn appends_of_many_processes_all_arrive() {
-    let scratch = scratch();
-    let path = scratch.path().join("c.wh");
-    sql(&path, "CREATE TABLE t (process INT, n INT)");
+use crate::support::{Kind, gotgan, on_each_catalog, query, scratch, sql};
+
+on_each_catalog!(
+    appends_of_many_processes_all_arrive,
+    one_of_many_creates_a_table_and_the_others_are_told,
+    processes_replace_their_own_tables,
+    updates_of_one_row_are_all_made,
+    many_sessions_of_one_process_write_at_once,
+);
+
+fn appends_of_many_processes_all_arrive(kind: Kind) {
+    let lake = kind.lake();
+    sql(&lake, "CREATE TABLE t (process INT, n INT)");
     std::thread::scope(|scope| {
         for process in 0..8 {
-            let path = &path;
+            let lake = &lake;
             scope.spawn(move || {
                 for n in 0..5 {
-                    sql(path, &format!("INSERT INTO t VALUES ({process}, {n})"));
+                    sql(lake, &format!("INSERT INTO t VALUES ({process}, {n})"));
                 }
             });
         }
     });
-    assert_eq!(sql(&path, "SELECT count(*), count(DISTINCT process * 5 + n) FROM t"), "40,40\n");
-    assert_eq!(sql(&path, "SELECT max(snapshot_id), count(*) FROM snapshots()"), "41,42\n");
+    assert_eq!(sql(&lake, "SELECT count(*), count(DISTINCT process * 5 + n) FROM t"), "40,40\n");
+    assert_eq!(sql(&lake, "SELECT max(snapshot_id), count(*) FROM snapshots()"), "41,42\n");
 }
 
-#[test]
-fn one_of_many_creates_a_table_and_the_others_are_told() {
-    let scratch = scratch();
-    let path = scratch.path().join("c.wh");
-    sql(&path, "SELECT 1");
+fn one_of_many_creates_a_table_and_the_others_are_told(kind: Kind) {
+    let lake = kind.lake();
     let codes: Vec<Option<i32>> = std::thread::scope(|scope| {
         let create = |n: i32| {
-            let path = &path;
-            scope.spawn(move || query(path, &format!("CREATE TABLE t AS SELECT {n} AS a")).run())
+            let lake = &lake;
+            scope.spawn(move || query(lake, &format!("CREATE TABLE t AS SELECT {n} AS a")).run())
         };
         let runs: Vec<_> = (0..6).map(create).collect();
         let runs = runs.into_iter().map(|run| run.join().unwrap());
@@ -43,6 +48,92 @@ fn one_of_many_creates_a_table_and_the_others_are_told() {
         .collect()
     });
     assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1);
-    let values: BTreeSet<String> = sql(&path, "FROM t").lines().map(str::to_owned).collect();
+    let values: BTreeSet<String> = sql(&lake, "FROM t").lines().map(str::to_owned).collect();
     assert_eq!(values.len(), 1);
+}
+
+fn processes_replace_their_own_tables(kind: Kind) {
+    let lake = kind.lake();
+    std::thread::scope(|scope| {
+        for process in 0..8 {
+            let lake = &lake;
+            scope.spawn(move || {
+                for n in 0..4 {
+                    let select = format!("SELECT {n} AS n FROM generate_series(1, 10)");
+                    sql(lake, &format!("CREATE OR REPLACE TABLE t{process} AS {select}"));
+                }
+            });
+        }
+    });
+    for process in 0..8 {
+        let found = sql(&lake, &format!("SELECT min(n), max(n), count(*) FROM t{process}"));
+        assert_eq!(found, "3,3,10\n");
+    }
+    assert_eq!(sql(&lake, "SELECT max(snapshot_id), count(*) FROM snapshots()"), "32,33\n");
+}
+
+/// Each reads what the others left: a statement that was overtaken is run again.
+fn updates_of_one_row_are_all_made(kind: Kind) {
+    let lake = kind.lake();
+    sql(&lake, "CREATE TABLE t AS SELECT 1 AS id, 0 AS n UNION ALL SELECT 2, 0");
+    std::thread::scope(|scope| {
+        for process in 0..6 {
+            let lake = &lake;
+            scope.spawn(move || {
+                for _ in 0..4 {
+                    sql(lake, "UPDATE t SET n = n + 1 WHERE id = 1");
+                    sql(lake, &format!("INSERT INTO t VALUES ({}, 0)", 10 + process));
+                }
+            });
+        }
+    });
+    assert_eq!(sql(&lake, "SELECT n FROM t WHERE id = 1"), "24\n");
+    assert_eq!(sql(&lake, "SELECT count(*), count(DISTINCT id) FROM t"), "26,8\n");
+    // Inside of a transaction the loser is told.
+    let two = "BEGIN; UPDATE t SET n = 100 WHERE id = 1; SELECT count(*) FROM t; COMMIT";
+    sql(&lake, two);
+    assert_eq!(sql(&lake, "SELECT n FROM t WHERE id = 1"), "100\n");
+}
+
+/// More of them than a server or a pool has connections for.
+fn many_sessions_of_one_process_write_at_once(kind: Kind) {
+    let lake = kind.lake();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let warehouse = Warehouse::open(lake.config()).await.unwrap();
+        warehouse.session().sql("CREATE TABLE t (session INT, n INT)").await.unwrap();
+        let write = |session: i32| {
+            let warehouse = warehouse.clone();
+            tokio::spawn(async move {
+                for n in 0..3 {
+                    let insert = format!("INSERT INTO t VALUES ({session}, {n})");
+                    warehouse.session().sql(&insert).await.unwrap();
+                }
+            })
+        };
+        let writes: Vec<_> = (0..32).map(write).collect();
+        for write in writes {
+            write.await.unwrap();
+        }
+    });
+    assert_eq!(sql(&lake, "SELECT count(*), count(DISTINCT session * 3 + n) FROM t"), "96,96\n");
+    assert_eq!(sql(&lake, "SELECT max(snapshot_id) FROM snapshots()"), "97\n");
+}
+
+#[test]
+fn a_warehouse_is_created_once() {
+    let Some(server) = crate::services::postgres() else {
+        return;
+    };
+    let (location, scratch) = (server.schema(), scratch());
+    let data = scratch.path().join("data").display().to_string();
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let args =
+                [&location, "--data-path", &data, "-c", &format!("CREATE TABLE t{n} (a INT)")];
+            let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+            scope.spawn(move || gotgan(args).run().ok());
+        }
+    });
+    assert_eq!(sql(&location, "SELECT max(snapshot_id) FROM snapshots()"), "8\n");
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{python, script};
+use crate::services::{PASSWORD, Postgres, python, script};
 
 /// Rows of text; `None` is NULL.
 pub(crate) type Rows = Vec<Vec<Option<String>>>;
@@ -20,8 +20,21 @@ pub(crate) struct DuckDb {
 
 /// DuckDB on the warehouse directory `path`; `None` when the tests are offline.
 pub(crate) fn duckdb(path: &Path) -> Option<DuckDb> {
+    attached(&format!("sqlite:{}", path.join("catalog.sqlite").display()))
+}
+
+/// DuckDB on the warehouse with its catalog in a PostgreSQL database.
+pub(crate) fn duckdb_on(server: &Postgres, database: &str) -> Option<DuckDb> {
+    let (port, password) = (server.port, PASSWORD.replace('\'', "\\'"));
+    let quoted = format!("password='{password}'").replace('\'', "''");
+    let lake =
+        format!("postgres:dbname={database} host=127.0.0.1 port={port} user=gotgan {quoted}");
+    attached(&lake).map(|duckdb| duckdb.extension("postgres_scanner"))
+}
+
+fn attached(lake: &str) -> Option<DuckDb> {
     let task = json!({
-        "lake": path.join("catalog.sqlite"), "setup": [], "queries": [], "extensions": [],
+        "lake": lake, "options": "", "setup": [], "queries": [], "extensions": [],
     });
     Some(DuckDb { python: python()?, task })
 }
@@ -30,6 +43,12 @@ impl DuckDb {
     /// Loads a Python package `duckdb-extension-NAME` first.
     pub(crate) fn extension(mut self, name: &str) -> Self {
         self.task["extensions"].as_array_mut().unwrap().push(name.into());
+        self
+    }
+
+    /// Options of the warehouse, such as where its files are.
+    pub(crate) fn option(mut self, options: &str) -> Self {
+        self.task["options"] = format!("({options})").into();
         self
     }
 

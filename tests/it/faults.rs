@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use gotgan::{Config, Session, Warehouse};
+use gotgan::{Session, Warehouse};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
 use object_store::{
@@ -18,7 +18,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
 };
 
-use crate::support::{files, gotgan, query, scratch, sql};
+use crate::support::{Kind, Lake, files, gotgan, on_each_catalog, query, scratch, sql};
 
 /// The local file system, of which only so many calls succeed.
 #[derive(Debug)]
@@ -98,9 +98,11 @@ impl ObjectStore for Failing {
     }
 }
 
+on_each_catalog!(every_storage_call_may_fail, every_catalog_call_may_fail);
+
 /// A warehouse with a table of three rows.
-async fn filled(path: &Path) -> Session {
-    let warehouse = Warehouse::open(Config::new(path.to_str().unwrap())).await.unwrap();
+async fn filled(lake: &Lake) -> Session {
+    let warehouse = Warehouse::open(lake.config()).await.unwrap();
     let mut session = warehouse.session();
     session.sql("CREATE TABLE t AS SELECT * FROM (VALUES (1), (2), (3)) AS v(a)").await.unwrap();
     session
@@ -120,53 +122,57 @@ const WRITES: [(&str, &str, &str); 2] = [
 ];
 
 /// Checks `t` in a fresh process's eyes: old or new, and no file that the catalog does not name.
-async fn check(path: &Path, succeeded: bool, old: &str, new: &str, live: usize) {
-    let warehouse = Warehouse::open(Config::new(path.to_str().unwrap())).await.unwrap();
+async fn check(lake: &Lake, succeeded: bool, old: &str, new: &str, live: usize) {
+    let warehouse = Warehouse::open(lake.config()).await.unwrap();
     let sum = one(&mut warehouse.session(), "SELECT sum(a) FROM t").await;
     assert_eq!(sum, if succeeded { new } else { old });
     if !succeeded {
-        assert_eq!(files(&path.join("data")).len(), live, "a failed write left a file");
+        assert_eq!(files(&lake.data).len(), live, "a failed write left a file");
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_storage_call_may_fail() {
-    for (statement, old, new) in WRITES {
-        for calls in 0.. {
-            let scratch = scratch();
-            let path = scratch.path().join("t.wh");
-            drop(filled(&path).await);
-            let failing = Failing { inner: LocalFileSystem::new(), left: calls.into() };
-            let config = Config::new(path.to_str().unwrap())
-                .object_store("file:///".parse().unwrap(), Arc::new(failing));
-            let warehouse = Warehouse::open(config).await.unwrap();
-            let result = warehouse.session().sql(statement).await;
-            check(&path, result.is_ok(), old, new, 1).await;
-            if result.is_ok() {
-                assert!(calls > 1, "the store is not used");
-                break;
+fn every_storage_call_may_fail(kind: Kind) {
+    runtime().block_on(async {
+        for (statement, old, new) in WRITES {
+            let lake = kind.lake();
+            drop(filled(&lake).await);
+            for calls in 0.. {
+                let failing = Failing { inner: LocalFileSystem::new(), left: calls.into() };
+                let store = ("file:///".parse().unwrap(), Arc::new(failing));
+                let config = lake.config().object_store(store.0, store.1);
+                let warehouse = Warehouse::open(config).await.unwrap();
+                let result = warehouse.session().sql(statement).await;
+                check(&lake, result.is_ok(), old, new, 1).await;
+                if result.is_ok() {
+                    assert!(calls > 1, "the store is not used");
+                    break;
+                }
             }
         }
-    }
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_catalog_call_may_fail() {
-    for (statement, old, new) in WRITES {
-        for calls in 0.. {
-            let scratch = scratch();
-            let path = scratch.path().join("t.wh");
-            let mut session = filled(&path).await;
-            session.warehouse().fail_catalog_after(calls);
-            let result = session.sql(statement).await;
-            drop(session);
-            check(&path, result.is_ok(), old, new, 1).await;
-            if result.is_ok() {
-                assert!(calls > 5, "the catalog is not used");
-                break;
+fn every_catalog_call_may_fail(kind: Kind) {
+    runtime().block_on(async {
+        for (statement, old, new) in WRITES {
+            let lake = kind.lake();
+            drop(filled(&lake).await);
+            for calls in 0.. {
+                let warehouse = Warehouse::open(lake.config()).await.unwrap();
+                warehouse.fail_catalog_after(calls);
+                let result = warehouse.session().sql(statement).await;
+                check(&lake, result.is_ok(), old, new, 1).await;
+                if result.is_ok() {
+                    assert!(calls > 5, "the catalog is not used");
+                    break;
+                }
             }
         }
-    }
+    });
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Runtime::new().unwrap()
 }
 
 /// A sequence of pseudo-random numbers; the seed is printed when a test fails.

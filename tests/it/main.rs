@@ -1,7 +1,7 @@
 //! Integration tests: the real program, real servers, another engine, and faults.
 //!
-//! One binary, so that servers start once and linking happens once. `support` runs the program
-//! and provisions what it is tested against; each other module is one subject.
+//! One binary, so that servers start once and linking happens once. `support` runs the program,
+//! `services` provisions what it is tested against; each other module is one subject.
 
 // Tests may print, panic and read the environment.
 #![allow(
@@ -20,6 +20,9 @@ mod faults;
 mod files;
 mod interop;
 mod layout;
+mod postgres;
 mod s3;
+#[path = "../support/services.rs"]
+mod services;
 mod support;
 mod tidy;

@@ -10,7 +10,8 @@ use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
 
 use crate::duckdb::{DuckDb, duckdb};
-use crate::support::{Gotgan, Kept, free_port, gotgan, http, keep, python, scratch, wait_for};
+use crate::services::{Kept, free_port, keep, python, wait_for};
+use crate::support::{Gotgan, gotgan, http, scratch};
 
 const BUCKET: &str = "storehouse";
 const KEY: &str = "it-key";
@@ -54,7 +55,7 @@ fn start(python: &Path) -> Server {
         "-s3.port.lance=0".into(),
         format!("-s3.config={}", dir.join("s3.json").display()),
     ];
-    let process = keep(python, &argv, &dir);
+    let process = keep(python, "keep.py", &dir, &argv);
     wait_for("the start of the S3 server", || http(port, "GET", "/").is_ok());
     wait_for("a bucket", || {
         http(filer, "POST", &format!("/buckets/{BUCKET}/")).is_ok_and(|a| a.contains(" 201 "))
@@ -247,7 +248,7 @@ fn files_of_a_web_server() {
         [python.to_str().unwrap(), "-m", "http.server", "--bind", "127.0.0.1"].map(String::from);
     let rest = ["--directory".into(), dir.path().display().to_string(), port.to_string()];
     let argv: Vec<String> = argv.into_iter().chain(rest).collect();
-    let _server = keep(&python, &argv, &scratch().keep());
+    let _server = keep(&python, "keep.py", &scratch().keep(), &argv);
     wait_for("the start of the web server", || http(port, "GET", "/").is_ok());
     let read = |text: &str| gotgan(["-no-header", "-c", text]).run();
     let base = format!("http://127.0.0.1:{port}");

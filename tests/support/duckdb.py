@@ -1,8 +1,9 @@
 """Runs SQL in DuckDB, in a process of its own, on a lake.
 
-Standard input is a JSON object: `lake` (path of the catalog, or null), `setup` (statements whose
-answers do not matter) and `queries`. Standard output is a JSON array with one entry for each query:
-its rows, as text or null; or `{"error": …}` for the first statement that fails.
+Standard input is a JSON object: `lake` (kind and place of the catalog, or null), `options` (of its
+ATTACH), `setup` (statements whose answers do not matter) and `queries`. Standard output is a JSON
+array with one entry for each query: its rows, as text or null; or `{"error": …}` for the first
+statement that fails.
 """
 
 import json
@@ -21,7 +22,7 @@ try:
         connection.execute(statement)
     if task["lake"] is not None:
         statement = "ATTACH"
-        connection.execute(f"ATTACH 'ducklake:sqlite:{task['lake']}' AS lake")
+        connection.execute(f"ATTACH 'ducklake:{task['lake']}' AS lake {task['options']}")
         connection.execute("USE lake.main")
     answers = []
     for statement in task["queries"]:

@@ -150,7 +150,7 @@ pub(super) fn show(shell: &mut Shell, _call: &Call) -> Flow {
     };
     let view = &shell.view;
     let lines = [
-        ("warehouse", shell.location().to_owned()),
+        ("warehouse", shell.location()),
         ("mode", view.format.name().to_owned()),
         ("headers", word(view.headers)),
         ("nullvalue", text(&view.null)),

@@ -145,7 +145,7 @@ async fn rows(shell: &mut Shell, text: &str) -> Result<Vec<Vec<String>>> {
 }
 
 pub(super) fn databases(shell: &mut Shell, _call: &Call) -> Flow {
-    let (name, location) = (shell.warehouse.name().to_owned(), shell.location().to_owned());
+    let (name, location) = (shell.warehouse.name().to_owned(), shell.location());
     let access = if shell.opened.read_only { ", read-only" } else { "" };
     Ok(writeln!(shell.sink.writer()?, "{name}: {location}{access}")?)
 }
