@@ -17,9 +17,12 @@
 mod backend;
 mod bounds;
 mod changes;
+mod cleanup;
 mod commit;
+mod compact;
 mod conflict;
 mod deletes;
+mod expire;
 mod files;
 pub mod model;
 mod read;
@@ -31,6 +34,9 @@ use std::sync::Arc;
 
 pub use self::backend::{Address, PostgresUrl};
 use self::backend::{Backend, Value};
+pub(crate) use self::cleanup::Scheduled;
+pub(crate) use self::compact::FileGroup;
+pub(crate) use self::expire::Expiry;
 pub use self::transaction::{Transaction, assign_column_ids};
 pub(crate) use self::types::type_name;
 use crate::error::{Error, ErrorKind, Result};

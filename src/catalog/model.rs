@@ -457,6 +457,8 @@ pub struct Commit {
     pub changes: Changes,
     /// What becomes of the deletes among them.
     pub deletions: BTreeMap<TableId, Vec<Deletion>>,
+    /// Files that take the place of others. A commit has either this or changes.
+    pub compaction: Option<Compaction>,
     /// The id that files written for this commit say it has, if any does.
     pub expects: Option<SnapshotId>,
     /// Who commits, for history.
@@ -471,6 +473,40 @@ impl Commit {
         let data = self.changes.appended.values().flatten().map(|file| file.path.clone());
         let deletions = self.deletions.values().flatten();
         let deletes = deletions.filter_map(|deletion| deletion.delete_file.as_ref());
-        data.chain(deletes.map(|file| file.path.clone())).collect()
+        let compacted = self.compaction.iter().flat_map(|compaction| &compaction.replacements);
+        let compacted = compacted.filter_map(|replacement| replacement.file.as_ref());
+        data.chain(deletes.map(|file| file.path.clone()))
+            .chain(compacted.map(|file| file.path.clone()))
+            .collect()
     }
+}
+
+/// Files of one table that take the place of others; no row changes.
+#[derive(Debug, Clone)]
+pub struct Compaction {
+    /// The table, as of the base.
+    pub table: Table,
+    /// What becomes of the old files.
+    pub kind: CompactionKind,
+    /// Which files take the place of which.
+    pub replacements: Vec<Replacement>,
+}
+
+/// What a compaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompactionKind {
+    /// Small files without deletes become one, which keeps the snapshot of each row. The old ones
+    /// are gone from every snapshot.
+    Merge,
+    /// Deleted rows go. The old files stay for the snapshots before.
+    Rewrite,
+}
+
+/// A file in place of others.
+#[derive(Debug, Clone)]
+pub struct Replacement {
+    /// The files that were read, with their deletes. All are in one partition.
+    pub sources: Vec<DataFile>,
+    /// The file with their rows; `None` if no row is left.
+    pub file: Option<DataFile>,
 }

@@ -6,6 +6,7 @@
 //! ```text
 //! SELECT    pin a snapshot -> plan -> stream
 //! writes    clone the transaction -> plan -> files (staged) -> changes -> commit, or keep open
+//! upkeep    commits of its own, outside of transactions
 //! ```
 //!
 //! A write works on a clone of the transaction, so a statement that fails leaves the transaction
@@ -26,6 +27,7 @@ mod readers;
 mod recase;
 mod settings;
 mod travel;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -151,6 +153,10 @@ impl Session {
             Command::ChangeRows(change) => Box::pin(self.change_rows(change)).await,
             Command::Truncate { tables } => self.truncate(tables, "TRUNCATE").await,
             Command::Copy(copy) => Box::pin(self.copy(copy)).await,
+            Command::Call(call) => Box::pin(self.call(call)).await,
+            Command::Checkpoint { warehouse } => {
+                Box::pin(self.checkpoint(warehouse.as_ref())).await
+            }
             Command::Describe(subject) => self.describe(subject).await,
             Command::Summarize(subject) => self.summarize(subject).await,
             Command::ShowTables { all } => self.show_tables(*all).await,

@@ -2,13 +2,14 @@
 //!
 //! [`script`] splits a whole text into [`Statement`]s by its tokens (never by lines) after
 //! replacing `:name` variables; [`tokens`] smooths what sqlparser would misread; [`parser`] turns
-//! the tokens of one statement into a [`Command`], [`dml`] those that change rows; [`types`] maps SQL
+//! the tokens of one statement into a [`Command`], [`dml`] those that change rows, [`call`] those of procedures; [`types`] maps SQL
 //! type names. Every span counts in the text as the user wrote it, because the
 //! tokens keep their places through substitution.
 //!
 //! This layer knows the grammar and nothing else: no catalog, no planning, no I/O. A query inside
 //! a command stays sqlparser's [`Query`], which DataFusion plans.
 
+pub(crate) mod call;
 pub(crate) mod dml;
 mod limits;
 pub mod name;
@@ -73,6 +74,8 @@ pub(crate) enum Command {
     ChangeRows(Box<dml::RowChange>),
     Truncate { tables: Vec<RelationRef> },
     Copy(Copy),
+    Call(call::Call),
+    Checkpoint { warehouse: Option<Ident> },
     Describe(QueryOrTable),
     Summarize(QueryOrTable),
     ShowTables { all: bool },

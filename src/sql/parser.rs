@@ -16,6 +16,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
+use super::call::Call;
 use super::dml::RowChange;
 use super::limits;
 use super::name::{self, RelationRef, quote};
@@ -196,6 +197,12 @@ impl StatementParser<'_> {
                 Ok(Command::Reset { name: self.setting_name()? })
             }
             Keyword::PREPARE => self.prepare(),
+            _ if value.eq_ignore_ascii_case("checkpoint") => {
+                self.parser.next_token();
+                let is_named = self.parser.peek_token_ref().token != Token::EOF;
+                let warehouse = if is_named { Some(self.identifier()?) } else { None };
+                Ok(Command::Checkpoint { warehouse })
+            }
             _ if value.eq_ignore_ascii_case("summarize") => {
                 self.parser.next_token();
                 self.query_or_table().map(Command::Summarize)
@@ -586,6 +593,7 @@ fn from_ast(ast: Ast) -> Result<Command> {
             let tables = names.map(|target| RelationRef::from_ast(&target.name));
             Command::Truncate { tables: tables.collect::<Result<_>>()? }
         }
+        Ast::Call(function) => Command::Call(Call::of(function)?),
         Ast::Use(target) => Command::Use { name: use_target(target)? },
         Ast::Execute { name: Some(name), parameters, using, .. } if using.is_empty() => {
             Command::Execute { name: single_ident(&name)?, arguments: parameters }

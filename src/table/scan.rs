@@ -1,8 +1,9 @@
 //! Chosen files as a plan: one `DataSourceExec` over Parquet for each object store.
 //!
 //! ```text
-//! table schema = columns | row id || file | first row id || position      || identity only
-//!                from the files  | constants of each file | from the reader
+//! table schema = columns | row id, snapshot || file, first row id and snapshot || position
+//!                         from the files    || constants of each file         || from the reader
+//!                         └──────────────────────── identity only ───────────────────────────┘
 //! ```
 
 use std::collections::BTreeMap;
@@ -58,7 +59,7 @@ impl Layout {
 
     /// The columns, and after them the identity of each row.
     pub(super) fn with_identity(columns: &[Column]) -> Result<Self> {
-        let columns: Vec<Column> = columns.iter().cloned().chain([Identity::column()]).collect();
+        let columns: Vec<Column> = columns.iter().cloned().chain(Identity::columns()).collect();
         let constants: Vec<FieldRef> = Identity::constants().map(Arc::new).into();
         let schema = TableSchema::builder(table_schema(&columns)?)
             .with_table_partition_cols(constants)
@@ -86,6 +87,7 @@ impl Layout {
             true => vec![
                 ScalarValue::Int64(file.id.map(|id| id.0)),
                 ScalarValue::Int64(file.row_id_start),
+                ScalarValue::Int64(file.begin.map(|snapshot| snapshot.0)),
             ],
             false => vec![],
         }

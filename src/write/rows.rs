@@ -72,7 +72,7 @@ impl RowTarget {
         let target = || {
             Target::new(table.clone(), Arc::clone(&storage), Arc::clone(&staged), progress.clone())
         };
-        let (inserted, updated) = (target()?, target()?.with_row_ids()?);
+        let (inserted, updated) = (target()?, target()?.with_row_ids());
         let (gone, new_rows) = (Mutex::default(), AtomicU64::new(0));
         Ok(Self { table: table.name.clone(), inserted, updated, gone, new_rows, once })
     }

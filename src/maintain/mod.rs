@@ -1,0 +1,118 @@
+//! Upkeep: fewer and fuller files, and no more history than is wanted. No row of any table changes.
+//!
+//! ```text
+//! merge     small files of one partition        -> one; every snapshot finds its rows in it
+//! rewrite   files of which much is deleted      -> one without; older snapshots keep the old ones
+//! expire    snapshots                           -> gone, with the rows of the catalog only they show
+//! cleanup   files that only waited for deletion -> gone
+//! orphans   files that the catalog never named  -> gone
+//! ```
+//!
+//! Merging and rewriting ([`compact`]) commit table by table, and a table that another writer changes
+//! meanwhile is done again: a run that is interrupted keeps what it has done. [`cleanup`] is the only
+//! place that deletes files which a commit has named. What a statement says and answers is the
+//! session's.
+
+mod cleanup;
+mod compact;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use datafusion::execution::SessionState;
+
+pub(crate) use self::compact::{Compacted, Limits};
+use crate::Progress;
+use crate::catalog::model::{SnapshotId, SnapshotRecord, TableId};
+use crate::catalog::{Catalog, Expiry};
+use crate::error::{Error, Result};
+use crate::storage::Storage;
+
+/// Whether something is done, or only told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Run {
+    Real,
+    Dry,
+}
+
+/// The tables that are looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// One table.
+    Table(TableId),
+    /// All of one schema, or of the warehouse, whose option `auto_compact` does not say otherwise.
+    All { schema: Option<crate::catalog::model::SchemaId> },
+}
+
+/// Which scheduled or unnamed files are old enough to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// All of them.
+    Any,
+    /// Those from before.
+    Before(DateTime<Utc>),
+}
+
+impl Age {
+    fn includes(self, time: DateTime<Utc>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Before(limit) => time < limit,
+        }
+    }
+}
+
+/// What upkeep works with; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Upkeep {
+    pub(crate) catalog: Catalog,
+    pub(crate) storage: Arc<Storage>,
+    /// For reading files.
+    pub(crate) state: SessionState,
+    pub(crate) progress: Progress,
+}
+
+/// Rows that were kept in the catalog and are in files now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Flushed {
+    pub(crate) schema: String,
+    pub(crate) table: String,
+    pub(crate) rows: u64,
+}
+
+impl Upkeep {
+    /// Writes rows that are kept in the catalog to files.
+    pub(crate) async fn flush(&self, scope: Scope, _run: Run) -> Result<Vec<Flushed>> {
+        let at = self.catalog.snapshot().await?.id;
+        for id in self.tables(at, scope).await? {
+            if self.catalog.has_inlined_data(at, id).await?
+                && let Some((schema, table)) = self.catalog.table_with_id(at, id).await?
+            {
+                return Err(Error::unsupported(format!(
+                    "table \"{}.{}\" has rows inside the catalog, and writing them to files is not \
+                     supported",
+                    schema.name, table.name
+                ))
+                .with_help("use DuckDB's ducklake_flush_inlined_data"));
+            }
+        }
+        Ok(vec![])
+    }
+
+    /// Ends snapshots; gives those that end.
+    pub(crate) async fn expire(&self, expiry: &Expiry, run: Run) -> Result<Vec<SnapshotRecord>> {
+        let expired = self.catalog.expirable(expiry).await?;
+        if run == Run::Real && !expired.is_empty() {
+            let ids: Vec<SnapshotId> = expired.iter().map(|record| record.snapshot.id).collect();
+            self.catalog.expire(&ids).await?;
+        }
+        Ok(expired)
+    }
+
+    async fn tables(&self, at: SnapshotId, scope: Scope) -> Result<Vec<TableId>> {
+        match scope {
+            Scope::Table(id) => Ok(vec![id]),
+            Scope::All { .. } => self.catalog.table_ids(at).await,
+        }
+    }
+}
