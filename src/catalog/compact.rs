@@ -160,8 +160,8 @@ impl Writer<'_> {
         sources: &[&DataFile],
     ) -> Result<()> {
         let as_read = sources.iter().filter_map(|source| {
-            let replaces = source.deletes.clone();
-            source.id.map(|file| Deletion { file, replaces, delete_file: None })
+            let (delete_files, how) = (source.deletes.clone(), DeletionKind::WholeFile);
+            source.id.map(|file| Deletion { file, delete_files, how })
         });
         self.check_current(table.id, &as_read.collect::<Vec<_>>()).await?;
         let inlined = format!("ducklake_inlined_delete_{}", table.id);

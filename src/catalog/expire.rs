@@ -14,6 +14,7 @@ use super::Catalog;
 use super::backend::{Row, WriteTransaction};
 use super::commit::relative;
 use super::compact::{CHUNK, FILE_ROWS};
+use super::layout::CONSTRAINTS;
 use super::model::*;
 use super::read::{NEWEST, path, snapshot};
 use crate::error::{Error, Result};
@@ -216,6 +217,9 @@ impl Expirer<'_> {
             for row in self.transaction.query(&sql, &[]).await? {
                 let name = row.text(0)?.replace('"', "\"\"");
                 self.run(&format!("DROP TABLE IF EXISTS \"{name}\"")).await?;
+            }
+            if self.catalog.backend().has_table(CONSTRAINTS).await? {
+                self.run(&format!("DELETE FROM {CONSTRAINTS} WHERE table_id IN ({chunk})")).await?;
             }
             for rows in TABLE_ROWS {
                 self.run(&format!("DELETE FROM {rows} WHERE table_id IN ({chunk})")).await?;

@@ -9,6 +9,8 @@ use super::Catalog;
 use super::backend::{Row, Value};
 use super::model::*;
 use super::read::{VISIBLE, path};
+use super::types::parse_type;
+use super::widen::{leaves, retype_stats};
 use crate::error::{Error, ErrorKind, Result};
 
 impl Catalog {
@@ -42,6 +44,7 @@ impl Catalog {
         if !files.is_empty() {
             self.attach_deletes(table, &values, &mut files).await?;
             self.attach_stats(table.id, stats_of, &mut files).await?;
+            self.retype_stats(table, stats_of, &mut files).await?;
         }
         self.check_unexpired(at).await?;
         Ok(files.into_values().collect())
@@ -70,7 +73,7 @@ impl Catalog {
     ) -> Result<()> {
         let sql = format!(
             "SELECT data_file_id, path, path_is_relative, delete_file_id, format, \
-             file_size_bytes, begin_snapshot FROM ducklake_delete_file \
+             file_size_bytes, begin_snapshot, delete_count FROM ducklake_delete_file \
              WHERE table_id = $2 AND {VISIBLE} ORDER BY delete_file_id"
         );
         for row in &self.backend().query(&sql, values).await? {
@@ -114,6 +117,49 @@ impl Catalog {
         }
         Ok(())
     }
+
+    /// Brings statistics of files that were written before a column's type changed to the new type.
+    async fn retype_stats(
+        &self,
+        table: &Table,
+        stats_of: &[ColumnId],
+        files: &mut BTreeMap<i64, DataFile>,
+    ) -> Result<()> {
+        let leaves: BTreeMap<i64, &ColumnType> = leaves(&table.columns)
+            .into_iter()
+            .filter(|leaf| stats_of.contains(&leaf.id))
+            .map(|leaf| (leaf.id.0, &leaf.column_type))
+            .collect();
+        let sql = "SELECT DISTINCT column_id, column_type FROM ducklake_column \
+                   WHERE table_id = $1 AND end_snapshot IS NOT NULL";
+        let mut changed = Vec::new();
+        for row in self.backend().query(sql, &[table.id.0.into()]).await? {
+            let (id, old) = (row.int(0)?, row.text(1)?);
+            let is_changed = leaves.get(&id).is_some_and(|now| parse_type(&old, vec![]) != **now);
+            if is_changed {
+                changed.push(id.to_string());
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "SELECT f.data_file_id, c.column_id, c.column_type FROM ducklake_column c \
+             JOIN ducklake_data_file f ON f.table_id = c.table_id \
+             AND f.begin_snapshot >= c.begin_snapshot AND f.begin_snapshot < c.end_snapshot \
+             WHERE c.table_id = $1 AND c.column_id IN ({})",
+            changed.join(", ")
+        );
+        for row in self.backend().query(&sql, &[table.id.0.into()]).await? {
+            let (column, old) = (row.int(1)?, parse_type(&row.text(2)?, vec![]));
+            let file = files.get_mut(&row.int(0)?);
+            let stats = file.and_then(|file| file.column_stats.get_mut(&ColumnId(column)));
+            if let (Some(stats), Some(now)) = (stats, leaves.get(&column)) {
+                retype_stats(stats, &old, now);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
@@ -128,6 +174,7 @@ fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
         partial_max: row.opt_int(7)?.map(SnapshotId),
         name_mapping: row.opt_int(8)?,
         column_stats: BTreeMap::new(),
+        partition: None,
         deletes: vec![],
         deleted: Arc::new(RoaringTreemap::new()),
     })
@@ -147,6 +194,7 @@ fn delete_file(table: &Table, row: &Row) -> Result<DeleteFile> {
                     .with_help("compact the table with the program that wrote it"));
             }
         },
+        delete_count: row.count(7)?,
         file_size_bytes: row.count(5)?,
         begin: SnapshotId(row.int(6)?),
     })

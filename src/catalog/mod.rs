@@ -14,6 +14,7 @@
 //! Nothing here knows Arrow, DataFusion or object stores. Opening reads one table of settings;
 //! objects are read when they are asked for.
 
+mod alter;
 mod backend;
 mod bounds;
 mod changes;
@@ -22,13 +23,18 @@ mod commit;
 mod compact;
 mod conflict;
 mod deletes;
+mod evolve;
 mod expire;
 mod files;
+mod inlined;
+mod layout;
 pub mod model;
 mod read;
+mod rows;
 mod schema;
 mod transaction;
 mod types;
+mod widen;
 
 use std::sync::Arc;
 

@@ -374,9 +374,10 @@ impl Upkeep {
             _ => None,
         };
         let n_columns = columns.len();
-        let like = Table { columns, directory, ..table };
+        // Nothing is checked: rows of older forms were by the rules of their day.
+        let like = Table { columns, directory, constraints: vec![], ..table };
         let storage = Arc::clone(&self.storage);
-        let mut target = Target::new(like, storage, staged, self.progress.clone())?;
+        let mut target = Target::new(&self.state, like, storage, staged, self.progress.clone())?;
         if first_row_id.is_none() {
             target = target.with_row_ids();
         }

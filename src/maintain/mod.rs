@@ -85,7 +85,7 @@ impl Upkeep {
     pub(crate) async fn flush(&self, scope: Scope, _run: Run) -> Result<Vec<Flushed>> {
         let at = self.catalog.snapshot().await?.id;
         for id in self.tables(at, scope).await? {
-            if self.catalog.has_inlined_data(at, id).await?
+            if !self.catalog.inlined_rows(at, id).await?.is_empty()
                 && let Some((schema, table)) = self.catalog.table_with_id(at, id).await?
             {
                 return Err(Error::unsupported(format!(

@@ -82,8 +82,8 @@ fn visit(command: &mut Command, binder: &mut Binder<'_>) -> ControlFlow<Error> {
         Command::ChangeRows(change) => change.visit(binder),
         Command::Copy(copy) => copy.source.visit(binder),
         Command::Call(call) => {
-            for argument in &mut call.arguments {
-                argument.value.visit(binder)?;
+            for (_, value) in &mut call.arguments {
+                value.visit(binder)?;
             }
             ControlFlow::Continue(())
         }

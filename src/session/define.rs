@@ -8,8 +8,8 @@ use sqlparser::ast::{
 };
 
 use super::plan::no_such;
-use super::{Outcome, Session};
-use crate::catalog::model::{Column, ColumnDefault, Relation, RelationKind, Schema};
+use super::{Outcome, Session, constrain, layout};
+use crate::catalog::model::{Column, ColumnDefault, Relation, RelationKind, Schema, Table};
 use crate::catalog::{Transaction, assign_column_ids};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::name::{self, RelationRef, fold};
@@ -17,6 +17,7 @@ use crate::sql::types::{child, column_type};
 use crate::sql::{CreateTable, CreateView, quoted, subquery};
 use crate::table::READERS;
 use crate::table::types::table_field;
+use crate::write::created_columns;
 
 impl Session {
     pub(super) async fn create_schema(
@@ -95,14 +96,62 @@ impl Session {
                         .await
                 }
                 None => {
-                    let mut columns = columns(&create.columns)?;
+                    let mut columns = match &create.like {
+                        Some(other) => session.columns_like(&source, other).await?,
+                        None => columns(&create.columns)?,
+                    };
                     assign_column_ids(&mut columns);
-                    transaction.create_table(&schema, table, columns).await?;
+                    let created = transaction.create_table(&schema, table, columns).await?;
+                    session.constrain_new(transaction, &schema, &created, create).await?;
                     Ok(Outcome::done("CREATE TABLE"))
                 }
             }
         });
         outcome.await.map_err(|e| e.or_span(create.name.span))
+    }
+
+    /// The columns of another table or view, with defaults and NOT NULL; not its constraints, its
+    /// comments and its layout.
+    async fn columns_like(
+        &self,
+        transaction: &Transaction,
+        other: &RelationRef,
+    ) -> Result<Vec<Column>> {
+        let query = match self.find(transaction, other).await? {
+            (_, Some(Relation::Table(mut table))) => {
+                table.columns.iter_mut().for_each(forget);
+                return Ok(table.columns);
+            }
+            (_, Some(Relation::View(_))) => format!("SELECT * FROM {}", quoted(other)),
+            (schema, None) => {
+                let error = no_such(transaction, &schema, &other.name, RelationKind::Table).await?;
+                return Err(error.or_span(other.span));
+            }
+        };
+        let query = subquery(&query, other.span)?;
+        created_columns(&self.planner_on(transaction).query(&query).await?.plan)
+    }
+
+    /// Gives a new table the constraints and the layout that its statement declares.
+    pub(super) async fn constrain_new(
+        &self,
+        transaction: &mut Transaction,
+        schema: &Schema,
+        table: &Table,
+        create: &CreateTable,
+    ) -> Result<Table> {
+        let mut now = table.clone();
+        for constraint in constrain::declared(table, &create.columns, &create.constraints)? {
+            self.add_constraint(transaction, schema, &mut now, constraint).await?;
+        }
+        if let Some(keys) = &create.partition {
+            self.set_partition(transaction, &mut now, keys).await?;
+        }
+        if let Some(keys) = &create.sort {
+            now.sort = layout::sort_keys(self, &now, keys)?;
+        }
+        transaction.alter_table(schema, table, now.clone()).await?;
+        Ok(now)
     }
 
     /// DROP TABLE and DROP VIEW.
@@ -223,10 +272,17 @@ fn exists(what: &str, name: &str, remedy: &str) -> Error {
         .with_help(remedy)
 }
 
-fn wrong_kind(name: &RelationRef, is: &str, instead: &str) -> Error {
+pub(super) fn wrong_kind(name: &RelationRef, is: &str, instead: &str) -> Error {
     Error::invalid(format!("\"{name}\" is {is}"))
         .with_help(format!("use {instead}"))
         .or_span(name.span)
+}
+
+/// A column of a new table has no past and no comment.
+fn forget(column: &mut Column) {
+    column.initial_default = None;
+    column.comment = None;
+    column.children_mut().into_iter().for_each(forget);
 }
 
 /// Column definitions as the catalog's columns, ids not assigned yet.
@@ -243,16 +299,21 @@ pub(super) fn columns(definitions: &[ColumnDef]) -> Result<Vec<Column>> {
     Ok(columns)
 }
 
-fn column(definition: &ColumnDef, name: &str) -> Result<Column> {
+pub(super) fn column(definition: &ColumnDef, name: &str) -> Result<Column> {
     let mut column = child(name, column_type(&definition.data_type)?);
     for option in &definition.options {
         match &option.option {
             ColumnOption::NotNull => column.nullable = false,
             ColumnOption::Null => column.nullable = true,
             ColumnOption::Default(expr) => column.default = default(expr, &column)?,
+            ColumnOption::PrimaryKey(_) => column.nullable = false,
+            // Constraints of the whole table, see [`constrain`].
+            ColumnOption::Check(_) | ColumnOption::Unique(_) => {}
             other => {
                 return Err(Error::unsupported(format!("column option {other} is not supported"))
-                    .with_help("columns take NOT NULL and DEFAULT with a literal"));
+                    .with_help(
+                        "columns take NOT NULL, DEFAULT with a literal, CHECK, PRIMARY KEY, UNIQUE",
+                    ));
             }
         }
     }
@@ -260,7 +321,7 @@ fn column(definition: &ColumnDef, name: &str) -> Result<Column> {
 }
 
 /// A literal default, checked to be a value of the column.
-fn default(expr: &Expr, column: &Column) -> Result<Option<ColumnDefault>> {
+pub(super) fn default(expr: &Expr, column: &Column) -> Result<Option<ColumnDefault>> {
     let text = match literal(expr) {
         Some(text) => text,
         None => {
@@ -283,6 +344,14 @@ fn default(expr: &Expr, column: &Column) -> Result<Option<ColumnDefault>> {
         )));
     }
     Ok(Some(ColumnDefault::Literal(text)))
+}
+
+/// The text of a column's default, for rows of files that do not have the column.
+pub(super) fn literal_default(column: &Column) -> Option<&str> {
+    match &column.default {
+        Some(ColumnDefault::Literal(text)) => Some(text),
+        _ => None,
+    }
 }
 
 /// The text of a literal; `Some(None)` is NULL.

@@ -12,12 +12,15 @@
 //! A write works on a clone of the transaction, so a statement that fails leaves the transaction
 //! as it was, and its files are deleted. Without BEGIN the clone is committed at once.
 
+mod alter;
 mod bind;
+mod constrain;
 mod define;
 mod dml;
 mod history;
 mod inspect;
 mod label;
+mod layout;
 mod load;
 mod locate;
 mod outcome;
@@ -142,10 +145,16 @@ impl Session {
                 self.drop_schemas(names, *if_exists, *cascade).await
             }
             Command::CreateTable(create) => self.create_table(create).await,
+            Command::AlterTable(alter) => self.alter_table(alter).await,
             Command::DropTable { names, if_exists } => {
                 self.drop_relations(RelationKind::Table, names, *if_exists).await
             }
             Command::CreateView(create) => self.create_view(create).await,
+            Command::AlterView { name, if_exists, to } => {
+                self.rename_view(name, *if_exists, to).await
+            }
+            Command::Comment(comment) => self.comment(comment).await,
+            Command::Call(call) => Box::pin(self.call(call)).await,
             Command::DropView { names, if_exists } => {
                 self.drop_relations(RelationKind::View, names, *if_exists).await
             }
@@ -153,7 +162,6 @@ impl Session {
             Command::ChangeRows(change) => Box::pin(self.change_rows(change)).await,
             Command::Truncate { tables } => self.truncate(tables, "TRUNCATE").await,
             Command::Copy(copy) => Box::pin(self.copy(copy)).await,
-            Command::Call(call) => Box::pin(self.call(call)).await,
             Command::Checkpoint { warehouse } => {
                 Box::pin(self.checkpoint(warehouse.as_ref())).await
             }

@@ -22,9 +22,8 @@ use crate::catalog::model::{Relation, RelationKind, SnapshotId};
 use crate::diagnostic::Span;
 use crate::error::{Error, Result};
 use crate::maintain::{Age, Compacted, Flushed, Limits, Run, Scope, Upkeep};
-use crate::sql::call::Call;
 use crate::sql::name::{self, RelationRef, fold};
-use crate::sql::subquery;
+use crate::sql::{Call, subquery};
 
 /// A procedure with its parameters, the first of which may be given by position.
 struct Procedure {
@@ -80,7 +79,7 @@ const DEFAULT_DELETE_OLDER_THAN: &str = "2 days";
 
 impl Session {
     pub(super) async fn call(&mut self, call: &Call) -> Result<Outcome> {
-        let name = &call.procedure;
+        let name = &call.name;
         self.check_warehouse(name.schema.as_deref()).map_err(|e| e.or_span(name.span))?;
         let Some(procedure) = PROCEDURES.iter().find(|known| known.name == name.name) else {
             let names = PROCEDURES.iter().map(|known| known.name);
@@ -103,16 +102,16 @@ impl Session {
                     max_file_size: arguments.count("max_file_size").await?,
                     max_new_files: arguments.count("max_compacted_files").await?,
                 };
-                let scope = self.scope(&arguments).await?;
+                let scope = self.tables_named(&arguments).await?;
                 compacted(&upkeep.merge_adjacent_files(scope, limits, run).await?)?
             }
             "rewrite_data_files" => {
                 let threshold = arguments.share("delete_threshold").await?;
-                let scope = self.scope(&arguments).await?;
+                let scope = self.tables_named(&arguments).await?;
                 compacted(&upkeep.rewrite_data_files(scope, threshold, run).await?)?
             }
             "flush_inlined_data" => {
-                let scope = self.scope(&arguments).await?;
+                let scope = self.tables_named(&arguments).await?;
                 flushed(&upkeep.flush(scope, run).await?)?
             }
             "expire_snapshots" => {
@@ -187,7 +186,7 @@ impl Session {
     }
 
     /// The tables that the arguments name.
-    async fn scope(&self, arguments: &Arguments<'_>) -> Result<Scope> {
+    async fn tables_named(&self, arguments: &Arguments<'_>) -> Result<Scope> {
         let transaction = self.transaction().await?;
         let schema = arguments.text("schema").await?;
         let span = arguments.span("table_name").or(arguments.span("schema"));
@@ -231,38 +230,36 @@ struct Arguments<'a> {
 impl<'a> Arguments<'a> {
     fn of(procedure: &'static Procedure, call: &'a Call, planner: &'a Planner) -> Result<Self> {
         let mut given: Vec<(&'static str, &Expr)> = Vec::new();
-        for (index, argument) in call.arguments.iter().enumerate() {
+        let span = call.name.span;
+        for (index, (name, value)) in call.arguments.iter().enumerate() {
             let parameters = procedure.parameters;
-            let (parameter, span) = match &argument.name {
-                None if index < procedure.by_position => (parameters[index], call.procedure.span),
+            let parameter = match name.as_deref() {
+                None if index < procedure.by_position => parameters[index],
                 None => {
                     return Err(Error::invalid(format!(
                         "{} takes its arguments by name, such as {} => …",
                         procedure.name, parameters[procedure.by_position]
                     ))
                     .with_help(format!("its parameters are {}", parameters.join(", ")))
-                    .or_span(call.procedure.span));
+                    .or_span(span));
                 }
+                // DuckLake's own procedures do not agree on one name.
+                Some("schema_name") if parameters.contains(&"schema") => "schema",
                 Some(name) => {
-                    let (folded, span) = (fold(name), name::span(name.span));
-                    // DuckLake's own procedures do not agree on one name.
-                    let folded = if folded == "schema_name" { "schema".to_owned() } else { folded };
-                    let known = parameters.iter().find(|known| **known == folded);
-                    let known = known.ok_or_else(|| {
-                        let names = parameters.iter().copied();
-                        Error::no_such("parameter", &folded, names)
+                    let known = parameters.iter().find(|known| **known == name);
+                    *known.ok_or_else(|| {
+                        Error::no_such("parameter", name, parameters.iter().copied())
                             .with_help(format!("the parameters are {}", parameters.join(", ")))
                             .or_span(span)
-                    });
-                    (*known?, span)
+                    })?
                 }
             };
             if given.iter().any(|(other, _)| *other == parameter) {
                 return Err(Error::invalid(format!("{parameter} is given twice")).or_span(span));
             }
-            given.push((parameter, &argument.value));
+            given.push((parameter, value));
         }
-        Ok(Self { procedure: procedure.name, given, planner, span: call.procedure.span })
+        Ok(Self { procedure: procedure.name, given, planner, span })
     }
 
     fn expr(&self, parameter: &str) -> Option<&'a Expr> {

@@ -4,31 +4,38 @@
 //! (as fast to scan as uncompressed at about half the size), statistics per page. A file that
 //! reaches the target size is finished and the next one begun.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use datafusion::execution::SessionState;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::buffered::BufWriter;
-use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::async_writer::AsyncFileWriter;
+use parquet::arrow::{ArrowWriter, AsyncArrowWriter};
 use parquet::basic::Compression;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
+use super::check::Checks;
 use super::staged::Staged;
 use super::stats;
-use crate::catalog::model::{DataFile, Table};
+use crate::catalog::model::{
+    Column, ColumnId, ColumnStats, DataFile, InlinedRow, InlinedRows, Table,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Progress;
 use crate::storage::{self, Storage};
 use crate::table::convert::{Direction, convert};
+use crate::table::inlined;
 use crate::table::types::{
-    ROW_ID, ROW_ID_COLUMN, ROW_SNAPSHOT_ID, SNAPSHOT_COLUMN, file_schema, with_field_id,
+    ROW_ID, ROW_ID_COLUMN, ROW_SNAPSHOT_ID, SNAPSHOT_COLUMN, file_schema, table_schema,
+    with_field_id,
 };
 
 const ROW_GROUP_ROWS: usize = 1 << 20;
@@ -41,12 +48,16 @@ pub(crate) struct Target {
     staged: Arc<Staged>,
     progress: Progress,
     file_schema: SchemaRef,
+    checks: Checks,
     /// Bytes after which a file is finished.
     target_file_size: u64,
+    /// Up to so many rows are left to the catalog.
+    inlining_limit: usize,
 }
 
 impl Target {
     pub(crate) fn new(
+        state: &SessionState,
         table: Table,
         storage: Arc<Storage>,
         staged: Arc<Staged>,
@@ -54,21 +65,32 @@ impl Target {
     ) -> Result<Self> {
         let file_schema = file_schema(&table.columns)?;
         let target_file_size = 512 << 20;
-        Ok(Self { table, storage, staged, progress, file_schema, target_file_size })
+        let checks = Checks::plan(state, &table)?;
+        Ok(Self {
+            table,
+            storage,
+            staged,
+            progress,
+            file_schema,
+            checks,
+            target_file_size,
+            inlining_limit: 0,
+        })
     }
 
-    /// Refuses NULL in a NOT NULL column.
+    /// The same table, whose catalog keeps writes of up to `rows` rows.
+    pub(crate) fn with_inlining(mut self, rows: usize) -> Self {
+        self.inlining_limit = rows;
+        self
+    }
+
+    pub(crate) fn table_name(&self) -> &str {
+        &self.table.name
+    }
+
+    /// Refuses rows that break a rule of the table.
     pub(crate) fn check(&self, batch: &RecordBatch) -> Result<()> {
-        for (column, array) in self.table.columns.iter().zip(batch.columns()) {
-            if !column.nullable && array.logical_null_count() > 0 {
-                return Err(Error::invalid(format!(
-                    "column \"{}\" of table \"{}\" is NOT NULL, and a row has no value for it",
-                    column.name, self.table.name
-                ))
-                .with_help("leave such rows out with WHERE, or give a value with coalesce()"));
-            }
-        }
-        Ok(())
+        self.checks.verify(batch)
     }
 
     /// The same table, with the row id of each row after its columns.
@@ -103,6 +125,65 @@ impl Target {
             writer.write(self, &batch).await?;
         }
         writer.finish(self).await.map(Some)
+    }
+
+    /// The rows as the catalog is to keep them; `None` if they are too many, or have no text.
+    pub(super) fn inline(&self, batches: &[RecordBatch]) -> Result<Option<InlinedRows>> {
+        let n_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if n_rows == 0 || n_rows > self.inlining_limit {
+            return Ok(None);
+        }
+        let columns = self.table.columns.clone();
+        let mut rows = Vec::with_capacity(n_rows);
+        for batch in batches {
+            let row_ids = batch.columns().get(columns.len());
+            let row_ids = row_ids.and_then(|ids| ids.as_primitive_opt::<Int64Type>());
+            for row in 0..batch.num_rows() {
+                let value = |(column, array): (&Column, &ArrayRef)| match array.is_null(row) {
+                    true => Some(None),
+                    false => inlined::text(array, row, column).map(Some),
+                };
+                let values = columns.iter().zip(batch.columns()).map(value);
+                let Some(values) = values.collect::<Option<Vec<_>>>() else {
+                    return Ok(None);
+                };
+                let row_id = row_ids.map(|ids| ids.value(row));
+                rows.push(InlinedRow { row_id, place: 0, values });
+            }
+        }
+        let column_stats = self.describe(batches)?;
+        Ok(Some(InlinedRows { columns, rows, column_stats }))
+    }
+
+    /// Rows that the catalog was to keep as a batch to write, with row ids if files keep them.
+    pub(crate) fn batch_of(&self, rows: &InlinedRows) -> Result<RecordBatch> {
+        let columns = &self.table.columns;
+        let mut arrays = columns
+            .iter()
+            .map(|column| inlined::array(rows, column))
+            .collect::<Result<Vec<_>>>()?;
+        let mut fields = table_schema(columns)?.fields().to_vec();
+        if self.file_schema.fields().len() > columns.len() {
+            let row_ids = rows.rows.iter().map(|row| row.row_id).collect::<Int64Array>();
+            arrays.push(Arc::new(row_ids));
+            fields.push(Arc::new(Field::new(ROW_ID_COLUMN, DataType::Int64, true)));
+        }
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+            .map_err(|e| Error::internal(format!("rows do not fit their table: {e}")))
+    }
+
+    /// The statistics of a few rows: those that a file of them would have.
+    fn describe(&self, batches: &[RecordBatch]) -> Result<BTreeMap<ColumnId, ColumnStats>> {
+        let internal = |e: parquet::errors::ParquetError| Error::internal(e.to_string());
+        let schema = Arc::clone(&self.file_schema);
+        let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).map_err(internal)?;
+        let mut nan = vec![false; self.table.columns.len()];
+        for batch in batches {
+            nan.iter_mut().zip(batch.columns()).for_each(|(nan, array)| *nan |= has_nan(array));
+            writer.write(&self.to_file(batch)?).map_err(internal)?;
+        }
+        let metadata = writer.close().map_err(internal)?;
+        Ok(stats::collect(&metadata, &self.table.columns, &nan))
     }
 
     pub(super) fn begin(&self) -> Result<FileWriter> {
@@ -186,6 +267,7 @@ impl FileWriter {
             partial_max: None,
             name_mapping: None,
             column_stats: stats::collect(&metadata, &target.table.columns, &self.nan),
+            partition: None,
             deletes: vec![],
             deleted: Arc::default(),
         })

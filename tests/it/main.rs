@@ -15,6 +15,7 @@ mod cli;
 mod concurrency;
 mod duckdb;
 mod etl;
+mod evolution;
 mod faults;
 mod files;
 mod interop;
