@@ -1,4 +1,5 @@
-//! Upkeep: fewer and fuller files, and no more history than is wanted. No row of any table changes.
+//! Upkeep: fewer and fuller files, and no more history than is wanted. No row of any table changes,
+//! but by going back to an earlier snapshot ([`rollback`]), which is an ordinary transaction.
 //!
 //! ```text
 //! merge     small files of one partition        -> one; every snapshot finds its rows in it
@@ -15,6 +16,7 @@
 
 mod cleanup;
 mod compact;
+mod rollback;
 
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use chrono::{DateTime, Utc};
 use datafusion::execution::SessionState;
 
 pub(crate) use self::compact::{Compacted, Limits};
+pub(crate) use self::rollback::{Action, Restored};
 use crate::Progress;
 use crate::catalog::model::{SnapshotId, SnapshotRecord, TableId};
 use crate::catalog::{Catalog, Expiry};
