@@ -365,16 +365,29 @@ impl<'a> Writer<'a> {
             let directory;
             (directory, columns) = self.layout(catalog, table, id).await?;
             let (mut file_rows, mut stat_rows) = (Vec::new(), Vec::new());
+            let mut partition_rows = Vec::new();
             for file in files {
                 let file_id = self.next_file_id();
                 self.file_ids.extend(file.id.map(|staged| (staged, file_id)));
-                let snapshot = self.snapshot.id;
-                file_rows.push(file_row(file, file_id, id, snapshot, next_row_id, &directory));
+                let partition = self.partition_of(file);
+                file_rows.push(file_row(
+                    file,
+                    file_id,
+                    id,
+                    self.snapshot.id,
+                    next_row_id,
+                    &directory,
+                    partition,
+                ));
+                if partition.is_some() {
+                    partition_rows.extend(partition_values(file, file_id, id));
+                }
                 stat_rows.extend(file.column_stats.iter().map(|s| stat_row(file_id, id, s)));
                 next_row_id += file.record_count.cast_signed();
             }
             self.transaction.insert("ducklake_data_file", file_rows).await?;
             self.transaction.insert("ducklake_file_column_stats", stat_rows).await?;
+            self.transaction.insert("ducklake_file_partition_value", partition_rows).await?;
             self.listed.push(Change::id("inserted_into_table", id.0));
         }
         if let Some(newest) = inlined.last() {
@@ -395,6 +408,15 @@ impl<'a> Writer<'a> {
         let stats = files.iter().map(|file| &file.column_stats);
         let stats: Vec<_> = stats.chain(inlined.iter().map(|group| &group.column_stats)).collect();
         self.table_column_stats(id, existed, &stats, &columns).await
+    }
+
+    /// The specification of a file's partition; none if the transaction itself has replaced it.
+    fn partition_of(&self, file: &DataFile) -> Option<PartitionId> {
+        let id = file.partition.as_ref()?.id;
+        match id.is_provisional() {
+            true => self.partition_ids.get(&id).copied(),
+            false => Some(id),
+        }
     }
 
     /// A table's directory and the types of its leaf columns.
@@ -629,6 +651,7 @@ fn file_row(
     snapshot: SnapshotId,
     row_id_start: i64,
     directory: &str,
+    partition: Option<PartitionId>,
 ) -> Vec<Value> {
     let (path, is_relative) = relative(&file.path, directory);
     vec![
@@ -644,11 +667,19 @@ fn file_row(
         file.file_size_bytes.into(),
         file.footer_size.into(),
         row_id_start.into(),
-        Value::Null,
+        partition.map(|partition| partition.0).into(),
         Value::Null,
         Value::Null,
         Value::Null,
     ]
+}
+
+fn partition_values(file: &DataFile, id: i64, table: TableId) -> Vec<Vec<Value>> {
+    let values = file.partition.iter().flat_map(|partition| &partition.values).zip(0i64..);
+    let row = |(value, index): (&Option<String>, i64)| {
+        vec![id.into(), table.0.into(), index.into(), value.clone().into()]
+    };
+    values.map(row).collect()
 }
 
 pub(super) fn stat_row(

@@ -33,7 +33,8 @@ impl Catalog {
     ) -> Result<Vec<DataFile>> {
         let sql = format!(
             "SELECT data_file_id, path, path_is_relative, record_count, file_size_bytes, \
-             footer_size, row_id_start, partial_max, mapping_id, begin_snapshot \
+             footer_size, row_id_start, partial_max, mapping_id, begin_snapshot, \
+             partition_id \
              FROM ducklake_data_file WHERE table_id = $2 AND {VISIBLE} ORDER BY data_file_id"
         );
         let values = [at.0.into(), table.id.0.into()];
@@ -45,6 +46,7 @@ impl Catalog {
             self.attach_deletes(table, &values, &mut files).await?;
             self.attach_stats(table.id, stats_of, &mut files).await?;
             self.retype_stats(table, stats_of, &mut files).await?;
+            self.attach_partitions(table, &mut files).await?;
         }
         self.check_unexpired(at).await?;
         Ok(files.into_values().collect())
@@ -118,6 +120,27 @@ impl Catalog {
         Ok(())
     }
 
+    /// The partition values of files, where they tell more than the statistics do: buckets.
+    async fn attach_partitions(
+        &self,
+        table: &Table,
+        files: &mut BTreeMap<i64, DataFile>,
+    ) -> Result<()> {
+        let mut keys = table.partition.iter().flat_map(|spec| &spec.keys);
+        if !keys.any(|key| matches!(key.transform, Transform::Bucket(_))) {
+            return Ok(());
+        }
+        let sql = "SELECT data_file_id, partition_value FROM ducklake_file_partition_value \
+                   WHERE table_id = $1 ORDER BY data_file_id, partition_key_index";
+        for row in self.backend().query(sql, &[table.id.0.into()]).await? {
+            let file = files.get_mut(&row.int(0)?);
+            if let Some(partition) = file.and_then(|file| file.partition.as_mut()) {
+                partition.values.push(row.opt_text(1));
+            }
+        }
+        Ok(())
+    }
+
     /// Brings statistics of files that were written before a column's type changed to the new type.
     async fn retype_stats(
         &self,
@@ -174,7 +197,7 @@ fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
         partial_max: row.opt_int(7)?.map(SnapshotId),
         name_mapping: row.opt_int(8)?,
         column_stats: BTreeMap::new(),
-        partition: None,
+        partition: row.opt_int(10)?.map(|id| FilePartition { id: PartitionId(id), values: vec![] }),
         deletes: vec![],
         deleted: Arc::new(RoaringTreemap::new()),
     })

@@ -3,12 +3,11 @@
 //! Files become one that are in one partition and one directory, as many as fit into a file of the
 //! target size. Each new file is written from a stream, a few of them at the same time, so memory
 //! holds a row group for each. A row keeps its row id: in a column of its own, unless the ids of a
-//! merged file follow each other.
+//! merged file follow each other. The rows of a sorted table are sorted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::physical_plan::ExecutionPlanProperties;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::JoinSet;
 
@@ -364,8 +363,8 @@ impl Upkeep {
     ) -> Result<Replacement> {
         let Bin { sources, rows: expected, columns, directory } = bin;
         let first_row_id = match kind {
-            CompactionKind::Merge => self.first_row_id(&sources).await?,
-            CompactionKind::Rewrite => None,
+            CompactionKind::Merge if table.sort.is_empty() => self.first_row_id(&sources).await?,
+            _ => None,
         };
         let moved = Moved {
             columns: &columns,
@@ -375,9 +374,9 @@ impl Upkeep {
             snapshots: kind == CompactionKind::Merge,
         };
         let plan = table::moved(moved, at, &self.state, &self.storage).await?;
-        let n_partitions = plan.output_partitioning().partition_count();
-        // Nothing is checked: rows of older forms were by the rules of their day.
-        let like = Table { columns, directory, constraints: vec![], ..table };
+        // All rows are of one partition, and by the rules of their day.
+        let (constraints, partition) = (vec![], None);
+        let like = Table { columns, directory, constraints, partition, ..table };
         let storage = Arc::clone(&self.storage);
         let mut target = Target::new(&self.state, like, storage, staged, self.progress.clone())?;
         if first_row_id.is_none() {
@@ -386,11 +385,7 @@ impl Upkeep {
         if kind == CompactionKind::Merge {
             target = target.with_snapshots();
         }
-        let context = self.state.task_ctx();
-        let streams = (0..n_partitions).map(|index| plan.execute(index, Arc::clone(&context)));
-        let streams = streams.collect::<datafusion::common::Result<Vec<_>>>()?;
-        let rows = stream::iter(streams).flatten().map_err(Error::from);
-        let mut file = write_whole(rows, &target).await?;
+        let mut file = write_whole(plan, self.state.task_ctx(), &target).await?;
         if file.as_ref().map_or(0, |file| file.record_count) != expected {
             return Err(Error::internal("a compacted file has not the rows of its sources"));
         }

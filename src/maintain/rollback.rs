@@ -347,13 +347,6 @@ impl Upkeep {
         if rows.count == 0 {
             return Ok(());
         }
-        if table.partition.is_some() {
-            return Err(Error::unsupported(format!(
-                "table \"{}\" is partitioned, and writing partitions is not supported",
-                table.name
-            ))
-            .with_help("copy what it was then: SELECT … FROM t AT (VERSION => n)"));
-        }
         let limit = transaction.inlining_limit(&table).await?;
         let (storage, staged) = (Arc::clone(&self.storage), Arc::clone(staged));
         let progress = self.progress.clone();

@@ -181,7 +181,7 @@ impl Session {
         let planned = self.planner_on(transaction).query(&*subquery(&query, None)?).await?;
         let batches = self.rows(planned).await?.collect().await?;
         let mut rows = batches.iter().filter(|batch| batch.num_rows() > 0);
-        rows.next().map(|batch| crate::write::show_row(batch, 0)).transpose()
+        rows.next().map(|batch| crate::write::show_row(batch, 0, batch.num_columns())).transpose()
     }
 
     pub(super) async fn rename_view(

@@ -95,14 +95,6 @@ impl Session {
                 return Err(error.or_span(name.span));
             }
         };
-        if table.partition.is_some() {
-            return Err(Error::unsupported(format!(
-                "table \"{}\" is partitioned, and writing partitions is not supported",
-                table.name
-            ))
-            .with_help("change it with DuckDB, or use a table without partitions")
-            .or_span(name.span));
-        }
         Ok(table)
     }
 
@@ -146,7 +138,7 @@ impl Session {
             for (rows, target) in [(with_ids, &kept), (without, &new)] {
                 let (columns, column_stats) = (columns.clone(), column_stats.clone());
                 let rows = InlinedRows { columns, rows, column_stats };
-                let file = target.write_small(vec![target.batch_of(&rows)?]).await?;
+                let file = target.write_small(vec![target.batch_of(&rows)?], None).await?;
                 transaction.append(table, file.into_iter().collect());
             }
         }

@@ -10,10 +10,12 @@
 //! Tables are read-only here: writes go through [`crate::write`].
 
 mod adapter;
+mod bucket;
 pub(crate) mod convert;
 pub(crate) mod deletes;
 mod evolve;
 pub(crate) mod inlined;
+pub(crate) mod partition;
 pub(crate) mod prune;
 mod resolve;
 mod scan;
@@ -33,6 +35,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt, TryStreamExt, stream};
 
+use self::bucket::BucketStatistics;
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};
 use crate::catalog::Transaction;
@@ -91,7 +94,8 @@ impl LakeTable {
         let bounds: Vec<Arc<Statistics>> = files.iter().map(bounds).collect();
         let filters: Vec<Expr> =
             filters.iter().filter(|filter| is_over(filter, schema)).cloned().collect();
-        let keep = prune::may_match(state, &filters, schema, bounds.clone())?;
+        let known = BucketStatistics::new(&self.table, &files, bounds.clone(), Arc::clone(schema))?;
+        let keep = prune::may_match(state, &filters, schema, &known)?;
         let kept = files.into_iter().zip(bounds).zip(keep).filter(|(_, keep)| *keep);
         let at = self.transaction.base().id;
         let described = |((file, statistics), _)| async move {

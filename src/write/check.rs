@@ -23,6 +23,8 @@ use crate::table::types::table_schema;
 #[derive(Debug)]
 pub(crate) struct Checks {
     table: String,
+    /// Columns of the table; a batch may have more.
+    n_columns: usize,
     /// NOT NULL columns by index.
     not_null: Vec<(usize, String)>,
     checks: Vec<Check>,
@@ -58,10 +60,11 @@ impl Checks {
             })?;
             checks.push(Check { name: constraint.name.clone(), sql: sql.clone(), expr });
         }
-        Ok(Self { table: table.name.clone(), not_null, checks })
+        let (name, n_columns) = (table.name.clone(), table.columns.len());
+        Ok(Self { table: name, n_columns, not_null, checks })
     }
 
-    /// Refuses a batch with a row that breaks a rule. The batch has the table's columns.
+    /// Refuses a batch with a row that breaks a rule. Its first columns are the table's.
     pub(crate) fn verify(&self, batch: &RecordBatch) -> Result<()> {
         for (index, column) in &self.not_null {
             if batch.column(*index).logical_null_count() > 0 {
@@ -83,7 +86,7 @@ impl Checks {
                     check.name,
                     self.table,
                     check.sql,
-                    show_row(batch, row)?
+                    show_row(batch, row, self.n_columns)?
                 ))
                 .with_help("leave such rows out with WHERE, or correct them"));
             }
@@ -102,12 +105,14 @@ pub(crate) fn plan_expr(state: &SessionState, text: &str, schema: &DFSchema) -> 
 const SHOWN_COLUMNS: usize = 8;
 const SHOWN_CHARS: usize = 40;
 
-/// One row for a message: `(id = 1, price = -3.00)`.
-pub(crate) fn show_row(batch: &RecordBatch, row: usize) -> Result<String> {
+/// The first columns of one row for a message: `(id = 1, price = -3.00)`.
+pub(crate) fn show_row(batch: &RecordBatch, row: usize, n_columns: usize) -> Result<String> {
     let options = FormatOptions::default().with_null("NULL").with_display_error(true);
     let mut shown = Vec::new();
     let schema = batch.schema();
-    for (field, array) in schema.fields().iter().zip(batch.columns()).take(SHOWN_COLUMNS) {
+    for (field, array) in
+        schema.fields().iter().zip(batch.columns()).take(n_columns.min(SHOWN_COLUMNS))
+    {
         let value = ArrayFormatter::try_new(array, &options)?.value(row).to_string();
         let mut value: String = value.replace(['\n', '\r'], " ");
         if let Some((cut, _)) = value.char_indices().nth(SHOWN_CHARS) {
@@ -116,6 +121,6 @@ pub(crate) fn show_row(batch: &RecordBatch, row: usize) -> Result<String> {
         }
         shown.push(format!("{} = {value}", field.name()));
     }
-    let more = if batch.num_columns() > SHOWN_COLUMNS { ", …" } else { "" };
+    let more = if n_columns > SHOWN_COLUMNS { ", …" } else { "" };
     Ok(format!("({}{more})", shown.join(", ")))
 }

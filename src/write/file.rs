@@ -4,38 +4,35 @@
 //! (as fast to scan as uncompressed at about half the size), statistics per page. A file that
 //! reaches the target size is finished and the next one begun.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
-use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, Schema, SchemaRef};
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use datafusion::execution::SessionState;
+use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::buffered::BufWriter;
+use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::async_writer::AsyncFileWriter;
-use parquet::arrow::{ArrowWriter, AsyncArrowWriter};
 use parquet::basic::Compression;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
+use super::arrange::{Arrangement, Partitions};
 use super::check::Checks;
 use super::staged::Staged;
 use super::stats;
-use crate::catalog::model::{
-    Column, ColumnId, ColumnStats, DataFile, InlinedRow, InlinedRows, Table,
-};
+use crate::catalog::model::{DataFile, FilePartition, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Progress;
 use crate::storage::{self, Storage};
 use crate::table::convert::{Direction, convert};
-use crate::table::inlined;
 use crate::table::types::{
-    ROW_ID, ROW_ID_COLUMN, ROW_SNAPSHOT_ID, SNAPSHOT_COLUMN, file_schema, table_schema,
-    with_field_id,
+    ROW_ID, ROW_ID_COLUMN, ROW_SNAPSHOT_ID, SNAPSHOT_COLUMN, file_schema, with_field_id,
 };
 
 const ROW_GROUP_ROWS: usize = 1 << 20;
@@ -43,16 +40,17 @@ const ROW_GROUP_BYTES: usize = 128 << 20;
 
 /// The table that files are written for, and how.
 pub(crate) struct Target {
-    table: Table,
+    pub(super) table: Table,
     storage: Arc<Storage>,
     staged: Arc<Staged>,
     progress: Progress,
-    file_schema: SchemaRef,
+    pub(super) file_schema: SchemaRef,
     checks: Checks,
+    arrangement: Arrangement,
     /// Bytes after which a file is finished.
     target_file_size: u64,
     /// Up to so many rows are left to the catalog.
-    inlining_limit: usize,
+    pub(super) inlining_limit: usize,
 }
 
 impl Target {
@@ -66,6 +64,7 @@ impl Target {
         let file_schema = file_schema(&table.columns)?;
         let target_file_size = 512 << 20;
         let checks = Checks::plan(state, &table)?;
+        let arrangement = Arrangement::plan(state, &table, true)?;
         Ok(Self {
             table,
             storage,
@@ -73,6 +72,7 @@ impl Target {
             progress,
             file_schema,
             checks,
+            arrangement,
             target_file_size,
             inlining_limit: 0,
         })
@@ -80,12 +80,27 @@ impl Target {
 
     /// The same table, whose catalog keeps writes of up to `rows` rows.
     pub(crate) fn with_inlining(mut self, rows: usize) -> Self {
-        self.inlining_limit = rows;
+        // Rows of a partition are in its files.
+        self.inlining_limit = if self.partitions().is_some() { 0 } else { rows };
         self
     }
 
     pub(crate) fn table_name(&self) -> &str {
         &self.table.name
+    }
+
+    /// The plan with its rows in the order in which they are to be written; `None` for any.
+    pub(super) fn arrange(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        threads: usize,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        self.arrangement.apply(plan, threads)
+    }
+
+    /// How rows are divided into files, if the table is partitioned.
+    pub(super) fn partitions(&self) -> Option<&Partitions> {
+        self.arrangement.partitions()
     }
 
     /// Refuses rows that break a rule of the table.
@@ -116,78 +131,26 @@ impl Target {
     }
 
     /// Writes a few batches as one file; none for no rows.
-    pub(crate) async fn write_small(&self, batches: Vec<RecordBatch>) -> Result<Option<DataFile>> {
+    pub(crate) async fn write_small(
+        &self,
+        batches: Vec<RecordBatch>,
+        partition: Option<&FilePartition>,
+    ) -> Result<Option<DataFile>> {
         if batches.iter().all(|batch| batch.num_rows() == 0) {
             return Ok(None);
         }
-        let mut writer = self.begin()?;
+        let mut writer = self.begin(partition)?;
         for batch in batches {
             writer.write(self, &batch).await?;
         }
         writer.finish(self).await.map(Some)
     }
 
-    /// The rows as the catalog is to keep them; `None` if they are too many, or have no text.
-    pub(super) fn inline(&self, batches: &[RecordBatch]) -> Result<Option<InlinedRows>> {
-        let n_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        if n_rows == 0 || n_rows > self.inlining_limit {
-            return Ok(None);
-        }
-        let columns = self.table.columns.clone();
-        let mut rows = Vec::with_capacity(n_rows);
-        for batch in batches {
-            let row_ids = batch.columns().get(columns.len());
-            let row_ids = row_ids.and_then(|ids| ids.as_primitive_opt::<Int64Type>());
-            for row in 0..batch.num_rows() {
-                let value = |(column, array): (&Column, &ArrayRef)| match array.is_null(row) {
-                    true => Some(None),
-                    false => inlined::text(array, row, column).map(Some),
-                };
-                let values = columns.iter().zip(batch.columns()).map(value);
-                let Some(values) = values.collect::<Option<Vec<_>>>() else {
-                    return Ok(None);
-                };
-                let row_id = row_ids.map(|ids| ids.value(row));
-                rows.push(InlinedRow { row_id, place: 0, values });
-            }
-        }
-        let column_stats = self.describe(batches)?;
-        Ok(Some(InlinedRows { columns, rows, column_stats }))
-    }
-
-    /// Rows that the catalog was to keep as a batch to write, with row ids if files keep them.
-    pub(crate) fn batch_of(&self, rows: &InlinedRows) -> Result<RecordBatch> {
-        let columns = &self.table.columns;
-        let mut arrays = columns
-            .iter()
-            .map(|column| inlined::array(rows, column))
-            .collect::<Result<Vec<_>>>()?;
-        let mut fields = table_schema(columns)?.fields().to_vec();
-        if self.file_schema.fields().len() > columns.len() {
-            let row_ids = rows.rows.iter().map(|row| row.row_id).collect::<Int64Array>();
-            arrays.push(Arc::new(row_ids));
-            fields.push(Arc::new(Field::new(ROW_ID_COLUMN, DataType::Int64, true)));
-        }
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
-            .map_err(|e| Error::internal(format!("rows do not fit their table: {e}")))
-    }
-
-    /// The statistics of a few rows: those that a file of them would have.
-    fn describe(&self, batches: &[RecordBatch]) -> Result<BTreeMap<ColumnId, ColumnStats>> {
-        let internal = |e: parquet::errors::ParquetError| Error::internal(e.to_string());
-        let schema = Arc::clone(&self.file_schema);
-        let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).map_err(internal)?;
-        let mut nan = vec![false; self.table.columns.len()];
-        for batch in batches {
-            nan.iter_mut().zip(batch.columns()).for_each(|(nan, array)| *nan |= has_nan(array));
-            writer.write(&self.to_file(batch)?).map_err(internal)?;
-        }
-        let metadata = writer.close().map_err(internal)?;
-        Ok(stats::collect(&metadata, &self.table.columns, &nan))
-    }
-
-    pub(super) fn begin(&self) -> Result<FileWriter> {
-        let path = format!("{}ducklake-{}.parquet", self.table.directory, Uuid::now_v7());
+    pub(super) fn begin(&self, partition: Option<&FilePartition>) -> Result<FileWriter> {
+        let within = partition.zip(self.partitions());
+        let within = within.map(|(partition, partitions)| partitions.directory(partition));
+        let (directory, within) = (&self.table.directory, within.unwrap_or_default());
+        let path = format!("{directory}{within}ducklake-{}.parquet", Uuid::now_v7());
         self.staged.register(&path);
         let output = Counted::new(&self.storage, &path)?;
         let schema = Arc::clone(&self.file_schema);
@@ -196,6 +159,7 @@ impl Target {
         Ok(FileWriter {
             writer,
             path,
+            partition: partition.cloned(),
             nan: vec![false; self.table.columns.len()],
             reported: 0,
             rows: 0,
@@ -203,7 +167,7 @@ impl Target {
     }
 
     /// The batch in the file's form.
-    fn to_file(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+    pub(super) fn to_file(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = self.table.columns.iter().zip(batch.columns());
         let mut arrays = columns
             .map(|(column, array)| convert(array, column, Direction::ToFile))
@@ -219,6 +183,7 @@ impl Target {
 pub(super) struct FileWriter {
     writer: AsyncArrowWriter<Counted>,
     path: String,
+    partition: Option<FilePartition>,
     /// By top-level column: whether a NaN was written.
     nan: Vec<bool>,
     /// Bytes that progress knows of.
@@ -267,7 +232,7 @@ impl FileWriter {
             partial_max: None,
             name_mapping: None,
             column_stats: stats::collect(&metadata, &target.table.columns, &self.nan),
-            partition: None,
+            partition: self.partition,
             deletes: vec![],
             deleted: Arc::default(),
         })
@@ -300,7 +265,7 @@ fn properties() -> WriterPropertiesBuilder {
         .set_created_by(format!("gotgan {}", env!("CARGO_PKG_VERSION")))
 }
 
-fn has_nan(array: &dyn Array) -> bool {
+pub(super) fn has_nan(array: &dyn Array) -> bool {
     match array.data_type() {
         DataType::Float32 => {
             array.as_primitive::<Float32Type>().values().iter().any(|value| value.is_nan())

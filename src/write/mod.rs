@@ -13,10 +13,12 @@
 //! What makes a commit is the caller's. [`mod@file`] is one file, [`stats`] its statistics; [`rows`]
 //! writes what UPDATE and MERGE change, [`deletes`] the positions that they and DELETE leave.
 
+mod arrange;
 mod check;
 mod conform;
 pub(crate) mod deletes;
 mod file;
+mod inline;
 pub(crate) mod rows;
 mod staged;
 mod stats;
@@ -30,7 +32,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
-use futures::{Stream, TryStreamExt};
+use futures::TryStreamExt;
 use tokio::task::JoinSet;
 
 pub(crate) use self::check::{plan_expr, show_row};
@@ -38,7 +40,7 @@ pub(crate) use self::conform::{conform, created_columns};
 use self::file::FileWriter;
 pub(crate) use self::file::Target;
 pub(crate) use self::staged::Staged;
-use crate::catalog::model::{DataFile, InlinedRows};
+use crate::catalog::model::{DataFile, FilePartition, InlinedRows};
 use crate::error::{Error, Result};
 
 /// A partition that ends with fewer rows, and fewer bytes, does not get a file of its own.
@@ -73,7 +75,11 @@ pub(crate) async fn write(
     context: Arc<TaskContext>,
     target: Arc<Target>,
 ) -> Result<Written> {
-    let plan = spread(plan, context.session_config().target_partitions())?;
+    let threads = context.session_config().target_partitions();
+    let plan = match target.arrange(&plan, threads)? {
+        Some(arranged) => arranged,
+        None => spread(plan, threads)?,
+    };
     let mut tasks = JoinSet::new();
     for partition in 0..plan.output_partitioning().partition_count() {
         let stream = plan.execute(partition, Arc::clone(&context))?;
@@ -90,20 +96,25 @@ pub(crate) async fn write(
     finish(outputs.into_iter().map(|(_, output)| output).collect(), &target).await
 }
 
-/// Writes all that `rows` gives as one file, whatever its size and whatever the table demands of new
-/// rows; no file for no rows.
+/// Runs `plan` and writes its rows as one file, whatever its size and whatever the table demands of
+/// new rows; no file for no rows. They are in the order of the plan's partitions, or in the table's.
 pub(crate) async fn write_whole(
-    mut rows: impl Stream<Item = Result<RecordBatch>> + Unpin,
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
     target: &Target,
 ) -> Result<Option<DataFile>> {
+    let plan = target.arrange(&plan, 1)?.unwrap_or(plan);
     let mut file: Option<FileWriter> = None;
-    while let Some(batch) = rows.try_next().await? {
-        if batch.num_rows() > 0 {
-            let file = match &mut file {
-                Some(file) => file,
-                none => none.insert(target.begin()?),
-            };
-            file.write(target, &batch).await?;
+    for partition in 0..plan.output_partitioning().partition_count() {
+        let mut rows = plan.execute(partition, Arc::clone(&context))?;
+        while let Some(batch) = rows.try_next().await? {
+            if batch.num_rows() > 0 {
+                let file = match &mut file {
+                    Some(file) => file,
+                    none => none.insert(target.begin(None)?),
+                };
+                file.write(target, &batch).await?;
+            }
         }
     }
     match file {
@@ -122,7 +133,7 @@ async fn finish(outputs: Vec<Output>, target: &Target) -> Result<Written> {
     let mut inlined = Vec::new();
     match if files.is_empty() { target.inline(&rest)? } else { None } {
         Some(rows) => inlined.push(rows),
-        None => files.extend(target.write_small(rest).await?),
+        None => files.extend(target.write_small(rest, None).await?),
     }
     inlined.retain(|group: &InlinedRows| !group.rows.is_empty());
     Ok(Written { files, inlined })
@@ -154,10 +165,12 @@ async fn write_partition(mut stream: SendableRecordBatchStream, target: &Target)
     writer.end().await
 }
 
-/// Writes the rows of one partition: kept until they are worth a file, then to one file after the
-/// other, each of about the target's size.
+/// Writes the rows of one stream: kept until they are worth a file, then to one file after the
+/// other, each of about the target's size. Files of a partitioned table end with their partition.
 struct PartitionWriter<'a> {
     target: &'a Target,
+    /// The partition of the rows that are kept, or in the file that is open.
+    partition: Option<FilePartition>,
     kept: Vec<RecordBatch>,
     kept_rows: usize,
     kept_bytes: usize,
@@ -167,17 +180,32 @@ struct PartitionWriter<'a> {
 
 impl<'a> PartitionWriter<'a> {
     fn new(target: &'a Target) -> Self {
-        Self { target, kept: vec![], kept_rows: 0, kept_bytes: 0, file: None, files: vec![] }
+        let (kept, files) = (vec![], vec![]);
+        Self { target, partition: None, kept, kept_rows: 0, kept_bytes: 0, file: None, files }
     }
 
     async fn push(&mut self, batch: RecordBatch) -> Result<()> {
         self.target.check(&batch)?;
+        let Some(partitions) = self.target.partitions() else {
+            return self.write(batch).await;
+        };
+        for (partition, rows) in partitions.runs(&batch)? {
+            if self.partition.as_ref() != Some(&partition) {
+                self.end_partition().await?;
+                self.partition = Some(partition);
+            }
+            self.write(batch.slice(rows.start, rows.len())).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, batch: RecordBatch) -> Result<()> {
         let Some(file) = &mut self.file else {
             self.kept_rows += batch.num_rows();
             self.kept_bytes += batch.get_array_memory_size();
             self.kept.push(batch);
             if self.kept_rows >= SMALL_ROWS || self.kept_bytes >= SMALL_BYTES {
-                let mut file = self.target.begin()?;
+                let mut file = self.target.begin(self.partition.as_ref())?;
                 for batch in self.kept.drain(..) {
                     file.write(self.target, &batch).await?;
                 }
@@ -187,10 +215,22 @@ impl<'a> PartitionWriter<'a> {
         };
         file.write(self.target, &batch).await?;
         if file.size() >= self.target.file_size() {
-            let next = self.target.begin()?;
+            let next = self.target.begin(self.partition.as_ref())?;
             let full = std::mem::replace(file, next);
             self.files.push(full.finish(self.target).await?);
         }
+        Ok(())
+    }
+
+    /// Finishes the files of the partition that was written last.
+    async fn end_partition(&mut self) -> Result<()> {
+        let kept = std::mem::take(&mut self.kept);
+        (self.kept_rows, self.kept_bytes) = (0, 0);
+        self.files.extend(match self.file.take() {
+            // A file may have been full when the rows ended.
+            Some(file) => file.finish_unless_empty(self.target).await?,
+            None => self.target.write_small(kept, self.partition.as_ref()).await?,
+        });
         Ok(())
     }
 
@@ -210,9 +250,8 @@ impl<'a> PartitionWriter<'a> {
     }
 
     async fn end(mut self) -> Result<Output> {
-        if let Some(file) = self.file {
-            // A file may have been full when the rows ended.
-            self.files.extend(file.finish_unless_empty(self.target).await?);
+        if self.file.is_some() || self.target.partitions().is_some() {
+            self.end_partition().await?;
         }
         Ok(Output { files: self.files, rest: self.kept })
     }

@@ -138,6 +138,14 @@ pub(crate) async fn change(
     context: Arc<TaskContext>,
     target: Arc<RowTarget>,
 ) -> Result<Changed> {
+    let plan = match plan.schema().fields().len() {
+        // Nothing is written, so nothing has an order.
+        EXTRA => plan,
+        _ => {
+            let threads = context.session_config().target_partitions();
+            target.inserted.arrange(&plan, threads)?.unwrap_or(plan)
+        }
+    };
     let mut tasks = JoinSet::new();
     for partition in 0..plan.output_partitioning().partition_count() {
         let stream = plan.execute(partition, Arc::clone(&context))?;

@@ -19,6 +19,7 @@ mod evolution;
 mod faults;
 mod files;
 mod interop;
+mod layout;
 mod postgres;
 mod s3;
 #[path = "../support/services.rs"]
