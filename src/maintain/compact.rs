@@ -3,23 +3,19 @@
 //! Files become one that are in one partition and one directory, as many as fit into a file of the
 //! target size. Each new file is written from a stream, a few of them at the same time, so memory
 //! holds a row group for each. A row keeps its row id: in a column of its own, unless the ids of a
-//! merged file follow each other.
+//! merged file follow each other. The rows of a sorted table are sorted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, PrimitiveArray};
-use arrow::datatypes::Int64Type;
-use arrow::record_batch::RecordBatch;
-use datafusion::physical_plan::ExecutionPlanProperties;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::JoinSet;
 
 use super::{Run, Scope, Upkeep};
 use crate::catalog::FileGroup;
 use crate::catalog::model::*;
 use crate::error::{Error, ErrorKind, Result};
-use crate::table::{deletes, rows_of};
+use crate::table::{self, Moved, deletes};
 use crate::write::{Staged, Target, write_whole};
 
 /// The option that says how large files become, and what it is without.
@@ -363,16 +359,21 @@ impl Upkeep {
         staged: Arc<Staged>,
     ) -> Result<Replacement> {
         let Bin { sources, rows: expected, columns, directory } = bin;
-        let plan = rows_of(&columns, sources.clone(), at, &self.state, &self.storage).await?;
-        let n_partitions = plan.output_partitioning().partition_count();
         let first_row_id = match kind {
-            // Of several stores, the order of the files is not that of the rows.
-            CompactionKind::Merge if n_partitions == 1 => self.first_row_id(&sources).await?,
+            CompactionKind::Merge if table.sort.is_empty() => self.first_row_id(&sources).await?,
             _ => None,
         };
-        let n_columns = columns.len();
-        // Nothing is checked: rows of older forms were by the rules of their day.
-        let like = Table { columns, directory, constraints: vec![], ..table };
+        let moved = Moved {
+            columns: &columns,
+            files: sources.clone(),
+            inlined: vec![],
+            row_ids: first_row_id.is_none(),
+            snapshots: kind == CompactionKind::Merge,
+        };
+        let plan = table::moved(moved, at, &self.state, &self.storage).await?;
+        // All rows are of one partition, and by the rules of their day.
+        let (constraints, partition) = (vec![], None);
+        let like = Table { columns, directory, constraints, partition, ..table };
         let storage = Arc::clone(&self.storage);
         let mut target = Target::new(&self.state, like, storage, staged, self.progress.clone())?;
         if first_row_id.is_none() {
@@ -381,14 +382,7 @@ impl Upkeep {
         if kind == CompactionKind::Merge {
             target = target.with_snapshots();
         }
-        let context = self.state.task_ctx();
-        let streams = (0..n_partitions).map(|index| plan.execute(index, Arc::clone(&context)));
-        let streams = streams.collect::<datafusion::common::Result<Vec<_>>>()?;
-        let rows = stream::iter(streams).flatten().map(|batch| {
-            written(&batch?, n_columns, first_row_id.is_none(), kind == CompactionKind::Merge)
-        });
-        let rows: std::pin::Pin<Box<dyn Stream<Item = _> + Send>> = Box::pin(rows);
-        let mut file = write_whole(rows, &target).await?;
+        let mut file = write_whole(plan, self.state.task_ctx(), &target).await?;
         if file.as_ref().map_or(0, |file| file.record_count) != expected {
             return Err(Error::internal("a compacted file has not the rows of its sources"));
         }
@@ -409,6 +403,12 @@ impl Upkeep {
                 return Ok(None);
             }
             next = next.map(|id| id + file.record_count.cast_signed());
+        }
+        // Those of several stores are not read in their order.
+        let store = |file: &DataFile| Ok(self.storage.locate(&file.path)?.url);
+        let stores = files.iter().map(store).collect::<Result<Vec<_>>>()?;
+        if stores.iter().any(|other| *other != stores[0]) {
+            return Ok(None);
         }
         for file in files {
             if deletes::keeps_row_ids(&self.storage, file).await? {
@@ -442,47 +442,6 @@ fn filled<T>(items: Vec<T>, limit: u64, size: impl Fn(&T) -> u64) -> Vec<Vec<T>>
         }
     }
     parts
-}
-
-/// The columns of a batch with, as wanted, the row id and the snapshot of each row.
-fn written(
-    batch: &RecordBatch,
-    n_columns: usize,
-    with_row_ids: bool,
-    with_snapshots: bool,
-) -> Result<RecordBatch> {
-    // After the columns: row id, snapshot, file, first row id, first snapshot, position.
-    let identity = |index: usize| -> Result<&PrimitiveArray<Int64Type>> {
-        let array = batch.columns().get(n_columns + index);
-        let array = array.and_then(|array| array.as_primitive_opt::<Int64Type>());
-        array.ok_or_else(|| Error::internal("a row has no identity"))
-    };
-    let mut columns = batch.columns()[..n_columns].to_vec();
-    let mut fields = batch.schema().fields()[..n_columns].to_vec();
-    let mut push = |index: usize, own: Int64Array| {
-        let field = batch.schema().field(n_columns + index).clone().with_nullable(true);
-        fields.push(Arc::new(field));
-        columns.push(Arc::new(own) as ArrayRef);
-    };
-    if with_row_ids {
-        let (own, first, position) = (identity(0)?, identity(3)?, identity(5)?);
-        push(
-            0,
-            or_else(own, |row| first.is_valid(row).then(|| first.value(row) + position.value(row))),
-        );
-    }
-    if with_snapshots {
-        let (own, first) = (identity(1)?, identity(4)?);
-        push(1, or_else(own, |row| first.is_valid(row).then(|| first.value(row))));
-    }
-    let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-    RecordBatch::try_new(schema, columns).map_err(|e| Error::internal(e.to_string()))
-}
-
-/// The values of an array, and others where it has none.
-fn or_else(array: &Int64Array, other: impl Fn(usize) -> Option<i64>) -> Int64Array {
-    let value = |row| if array.is_valid(row) { Some(array.value(row)) } else { other(row) };
-    (0..array.len()).map(value).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Upkeep: fewer and fuller files, and no more history than is wanted. No row of any table changes.
+//! Upkeep: fewer and fuller files, and no more history than is wanted. No row of any table changes,
+//! but by going back to an earlier snapshot ([`rollback`]), which is an ordinary transaction.
 //!
 //! ```text
 //! flush     rows that the catalog keeps        -> files; every snapshot finds them there
@@ -17,6 +18,7 @@
 mod cleanup;
 mod compact;
 mod flush;
+mod rollback;
 
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ use chrono::{DateTime, Utc};
 use datafusion::execution::SessionState;
 
 pub(crate) use self::compact::{Compacted, Limits};
+pub(crate) use self::rollback::{Action, Restored};
 use crate::Progress;
 use crate::catalog::model::{Schema, SnapshotId, SnapshotRecord, Table, TableId};
 use crate::catalog::{Catalog, Expiry};

@@ -17,11 +17,11 @@ use super::history::listing;
 use super::plan::no_such;
 use super::travel::cast;
 use super::{Outcome, Planner, Rows, Session};
-use crate::catalog::Expiry;
 use crate::catalog::model::{Relation, RelationKind, SnapshotId};
+use crate::catalog::{Expiry, Transaction};
 use crate::diagnostic::Span;
 use crate::error::{Error, Result};
-use crate::maintain::{Age, Compacted, Flushed, Limits, Run, Scope, Upkeep};
+use crate::maintain::{Action, Age, Compacted, Flushed, Limits, Restored, Run, Scope, Upkeep};
 use crate::sql::name::{self, RelationRef, fold};
 use crate::sql::{Call, subquery};
 
@@ -32,7 +32,7 @@ struct Procedure {
     parameters: &'static [&'static str],
 }
 
-const PROCEDURES: [Procedure; 6] = [
+const PROCEDURES: [Procedure; 7] = [
     Procedure {
         name: "merge_adjacent_files",
         by_position: 1,
@@ -70,6 +70,7 @@ const PROCEDURES: [Procedure; 6] = [
         by_position: 0,
         parameters: &["cleanup_all", "older_than", "dry_run"],
     },
+    Procedure { name: "rollback_to_snapshot", by_position: 1, parameters: &["version", "dry_run"] },
 ];
 
 /// Options that say what is old, and what counts without them.
@@ -122,9 +123,17 @@ impl Session {
                 let age = arguments.age(&upkeep).await?;
                 paths(&upkeep.cleanup_old_files(age, run).await?)?
             }
-            _ => {
+            "delete_orphaned_files" => {
                 let age = arguments.age(&upkeep).await?;
                 paths(&upkeep.delete_orphaned_files(age, run).await?)?
+            }
+            _ => {
+                let Some(version) = arguments.count("version").await? else {
+                    return Err(Error::invalid("rollback_to_snapshot has to know which one")
+                        .with_help("snapshots() lists them")
+                        .or_span(name.span));
+                };
+                return self.rollback_to(SnapshotId(version.cast_signed()), &upkeep, run).await;
             }
         };
         Ok(Outcome::Rows(Rows::ready(batch)?))
@@ -162,6 +171,24 @@ impl Session {
         let orphans = upkeep.delete_orphaned_files(age, run).await?.len() as u64;
         steps.push(Step { files_processed: Some(orphans), ..Step::new("delete_orphaned_files") });
         Ok(Outcome::Rows(Rows::ready(report(&steps)?)?))
+    }
+
+    async fn rollback_to(
+        &mut self,
+        version: SnapshotId,
+        upkeep: &Upkeep,
+        run: Run,
+    ) -> Result<Outcome> {
+        if run == Run::Dry {
+            let mut transaction = Transaction::begin(&upkeep.catalog).await?;
+            let restored = upkeep.rollback(version, &mut transaction, None).await?;
+            return Ok(Outcome::Rows(Rows::ready(rolled_back(&restored)?)?));
+        }
+        self.change(async |_, transaction, staged| {
+            let restored = upkeep.rollback(version, transaction, Some(staged)).await?;
+            Ok(Outcome::Rows(Rows::ready(rolled_back(&restored)?)?))
+        })
+        .await
     }
 
     fn check_upkeep(&self, what: &str) -> Result<()> {
@@ -408,6 +435,22 @@ fn compacted(tables: &[Compacted]) -> Result<RecordBatch> {
         ("rows", number(|table| Some(table.rows)), false),
         ("bytes_before", number(|table| Some(table.bytes_before)), false),
         ("bytes_after", number(|table| table.bytes_after), true),
+    ])?)
+}
+
+fn rolled_back(relations: &[Restored]) -> Result<RecordBatch> {
+    let number = |of: fn(&Restored) -> u64| numbers(relations.iter().map(|r| Some(of(r))));
+    let action = |relation: &Restored| match relation.action {
+        Action::Drop => "drop",
+        Action::Create => "create",
+        Action::Change => "change",
+    };
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        ("schema_name", texts(relations.iter().map(|relation| relation.schema.as_str())), false),
+        ("name", texts(relations.iter().map(|relation| relation.name.as_str())), false),
+        ("action", texts(relations.iter().map(action)), false),
+        ("rows_deleted", number(|relation| relation.rows_deleted), false),
+        ("rows_inserted", number(|relation| relation.rows_inserted), false),
     ])?)
 }
 

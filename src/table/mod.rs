@@ -39,7 +39,7 @@ use self::bucket::BucketStatistics;
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};
 use crate::catalog::Transaction;
-use crate::catalog::model::{Column, ColumnId, DataFile, SnapshotId, Table};
+use crate::catalog::model::{Column, ColumnId, DataFile, InlinedRows, SnapshotId, Table};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
@@ -158,27 +158,42 @@ impl LakeTable {
     }
 }
 
-/// The rows of `files` that are there at a snapshot, as `columns` and then the
-/// [identity](types::Identity) of each. One partition after the other, the plan gives them in the
-/// order of the files, with no more than one partition for each store.
-pub(crate) async fn rows_of(
-    columns: &[Column],
-    files: Vec<DataFile>,
+/// Rows that are read to be written elsewhere, as they are.
+pub(crate) struct Moved<'a> {
+    /// In this form.
+    pub(crate) columns: &'a [Column],
+    /// Those of data files.
+    pub(crate) files: Vec<DataFile>,
+    /// Those that the catalog keeps.
+    pub(crate) inlined: Vec<InlinedRows>,
+    /// Whether each comes with its row id.
+    pub(crate) row_ids: bool,
+    /// Whether each comes with its snapshot.
+    pub(crate) snapshots: bool,
+}
+
+/// Rows as of a snapshot, with the columns that [`Moved`] asks for. With one store and no rows of the
+/// catalog the plan has one partition, which gives them in the order of the files.
+pub(crate) async fn moved(
+    rows: Moved<'_>,
     at: SnapshotId,
     state: &SessionState,
     storage: &Storage,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let layout = Layout::with_identity(columns)?;
+    let layout = Layout::with_identity(rows.columns)?;
     let described = |file: DataFile| async {
         let missing = deletes::missing(storage, &file, at).await?;
         let statistics = Arc::new(stats::bounds(&file, layout.columns(), layout.in_files()));
         Ok::<_, Error>(ScanFile { file, statistics, missing })
     };
-    let files = stream::iter(files).map(described).buffered(CONCURRENT_DELETES);
+    let files = stream::iter(rows.files).map(described).buffered(CONCURRENT_DELETES);
     let files = files.try_collect().await?;
     let mut state = state.clone();
     state.config_mut().options_mut().execution.target_partitions = 1;
-    scan::scan(&layout, storage, &state, files, None, None)
+    let scan = scan::scan(&layout, storage, &state, files, None, None)?;
+    let inlined = rows.inlined.iter().map(|group| layout.batch(group));
+    let scan = scan::with_rows(scan, &layout, inlined.collect::<Result<_>>()?, None)?;
+    scan::identified(scan, rows.columns.len(), rows.row_ids, rows.snapshots)
 }
 
 /// Whether a filter needs only columns that `schema` has.

@@ -23,14 +23,18 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{self, binary, case, col, is_not_null};
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 use object_store::ObjectMeta;
 use roaring::RoaringTreemap;
 
-use super::types::{Identity, table_schema};
+use super::types::{Identity, ROW_ID_COLUMN, SNAPSHOT_COLUMN, table_schema};
 use super::{adapter, deletes, inlined, stats};
 use crate::catalog::model::{Column, DataFile, INLINED, InlinedRow, InlinedRows};
 use crate::error::{Error, ErrorKind, Result};
@@ -163,6 +167,39 @@ pub(super) fn with_rows(
         true => Ok(rows),
         false => Ok(UnionExec::try_new(vec![scan, rows])?),
     }
+}
+
+/// The first columns of a scan with identity, and the row id and the snapshot of each row: its own,
+/// or what follows from its file.
+pub(super) fn identified(
+    scan: Arc<dyn ExecutionPlan>,
+    n_columns: usize,
+    row_ids: bool,
+    snapshots: bool,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = scan.schema();
+    let column = |name: &str| col(name, &schema);
+    let own_or = |own: Arc<dyn PhysicalExpr>, other| {
+        case(None, vec![(is_not_null(Arc::clone(&own))?, own)], Some(other))
+    };
+    let mut exprs: Vec<(Arc<dyn PhysicalExpr>, String)> = schema.fields()[..n_columns]
+        .iter()
+        .enumerate()
+        .map(|(index, field)| {
+            let column = expressions::Column::new(field.name(), index);
+            (Arc::new(column) as Arc<dyn PhysicalExpr>, field.name().clone())
+        })
+        .collect();
+    if row_ids {
+        let (first, position) = (column(Identity::FIRST_ROW_ID)?, column(Identity::POSITION)?);
+        let counted = binary(first, Operator::Plus, position, &schema)?;
+        exprs.push((own_or(column(Identity::ROW_ID)?, counted)?, ROW_ID_COLUMN.to_owned()));
+    }
+    if snapshots {
+        let own = own_or(column(Identity::SNAPSHOT)?, column(Identity::FIRST_SNAPSHOT)?)?;
+        exprs.push((own, SNAPSHOT_COLUMN.to_owned()));
+    }
+    Ok(Arc::new(ProjectionExec::try_new(exprs, scan)?))
 }
 
 fn scan_store(

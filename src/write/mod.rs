@@ -32,7 +32,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
-use futures::{Stream, TryStreamExt};
+use futures::TryStreamExt;
 use tokio::task::JoinSet;
 
 pub(crate) use self::check::{plan_expr, show_row};
@@ -96,20 +96,25 @@ pub(crate) async fn write(
     finish(outputs.into_iter().map(|(_, output)| output).collect(), &target).await
 }
 
-/// Writes all that `rows` gives as one file, whatever its size and whatever the table demands of new
-/// rows; no file for no rows.
+/// Runs `plan` and writes its rows as one file, whatever its size and whatever the table demands of
+/// new rows; no file for no rows. They are in the order of the plan's partitions, or in the table's.
 pub(crate) async fn write_whole(
-    mut rows: impl Stream<Item = Result<RecordBatch>> + Unpin,
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
     target: &Target,
 ) -> Result<Option<DataFile>> {
+    let plan = target.arrange(&plan, 1)?.unwrap_or(plan);
     let mut file: Option<FileWriter> = None;
-    while let Some(batch) = rows.try_next().await? {
-        if batch.num_rows() > 0 {
-            let file = match &mut file {
-                Some(file) => file,
-                none => none.insert(target.begin(None)?),
-            };
-            file.write(target, &batch).await?;
+    for partition in 0..plan.output_partitioning().partition_count() {
+        let mut rows = plan.execute(partition, Arc::clone(&context))?;
+        while let Some(batch) = rows.try_next().await? {
+            if batch.num_rows() > 0 {
+                let file = match &mut file {
+                    Some(file) => file,
+                    none => none.insert(target.begin(None)?),
+                };
+                file.write(target, &batch).await?;
+            }
         }
     }
     match file {
