@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::backend::Value;
+use super::backend::{Database, Value};
 use super::changes::Change;
 use super::commit::{Writer, column_row};
 use super::inlined;
@@ -135,7 +135,7 @@ fn has_same_row(a: (Option<ColumnId>, &Column), b: (Option<ColumnId>, &Column)) 
 }
 
 impl Writer<'_> {
-    pub(super) async fn alter_tables(&mut self) -> Result<()> {
+    pub(super) async fn alter_tables(&mut self, database: Database) -> Result<()> {
         for (id, Altered { base, now }) in &self.changes.altered_tables {
             let diff = TableDiff::between(Some(base), now);
             if diff.is_renamed {
@@ -147,7 +147,7 @@ impl Writer<'_> {
                 self.version_schema(*id).await?;
             }
             if diff.needs_inlined_table() {
-                self.renew_inlined_table(*id, now).await?;
+                self.renew_inlined_table(*id, now, database).await?;
             }
             if diff.alters() {
                 self.listed.push(Change::id("altered_table", id.0));
@@ -332,14 +332,19 @@ impl Writer<'_> {
 
     /// Other engines insert few rows into the newest of a table's inlined tables, by position: one
     /// that has them needs one of the new form.
-    async fn renew_inlined_table(&mut self, id: TableId, table: &Table) -> Result<()> {
+    async fn renew_inlined_table(
+        &mut self,
+        id: TableId,
+        table: &Table,
+        database: Database,
+    ) -> Result<()> {
         let sql = "SELECT 1 FROM ducklake_inlined_data_tables WHERE table_id = $1 LIMIT 1";
         if self.transaction.query(sql, &[id.0.into()]).await?.is_empty() {
             return Ok(());
         }
         let version = self.snapshot.schema_version;
         let name = inlined::name(id, version);
-        let Some(columns) = inlined::columns(&table.columns) else {
+        let Some(columns) = inlined::columns(&table.columns, database) else {
             return Ok(());
         };
         self.transaction.execute(&format!("CREATE TABLE {name}({columns})"), &[]).await?;

@@ -157,7 +157,7 @@ impl<'a> Writer<'a> {
         self.drop_all(catalog).await?;
         self.create_schemas().await?;
         self.create_tables().await?;
-        self.alter_tables().await?;
+        self.alter_tables(catalog.backend().database()).await?;
         self.create_views().await?;
         self.alter_views().await?;
         for (table, files) in &self.changes.appended {

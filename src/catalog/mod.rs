@@ -26,6 +26,7 @@ mod files;
 mod inlined;
 mod layout;
 pub mod model;
+pub mod options;
 mod read;
 mod schema;
 mod transaction;
@@ -34,8 +35,8 @@ mod widen;
 
 use std::sync::Arc;
 
+use self::backend::Backend;
 pub use self::backend::{Address, PostgresUrl};
-use self::backend::{Backend, Value};
 pub use self::transaction::{Transaction, assign_column_ids};
 pub(crate) use self::types::type_name;
 use crate::error::{Error, ErrorKind, Result};
@@ -110,7 +111,7 @@ impl Catalog {
 
     /// Records that the files have moved.
     pub async fn set_data_path(&self, path: &str) -> Result<Self> {
-        self.set_option("data_path", path).await?;
+        self.set_option("data_path", path, options::Scope::Global).await?;
         Ok(self.with_data_path(path))
     }
 
@@ -118,16 +119,6 @@ impl Catalog {
     pub async fn option(&self, key: &str) -> Result<Option<String>> {
         let sql = "SELECT value FROM ducklake_metadata WHERE key = $1 AND scope IS NULL";
         Ok(self.backend().query(sql, &[key.into()]).await?.first().and_then(|row| row.opt_text(0)))
-    }
-
-    /// Changes a setting of the whole catalog; settings are not versioned.
-    pub async fn set_option(&self, key: &str, value: &str) -> Result<()> {
-        let mut transaction = self.backend().write().await?;
-        let delete = "DELETE FROM ducklake_metadata WHERE key = $1 AND scope IS NULL";
-        transaction.execute(delete, &[key.into()]).await?;
-        let row = vec![key.into(), value.into(), Value::Null, Value::Null];
-        transaction.insert("ducklake_metadata", vec![row]).await?;
-        transaction.commit().await
     }
 
     /// Time for trying again what another writer's commit has overtaken.

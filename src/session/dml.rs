@@ -69,7 +69,7 @@ impl Session {
         let plan = conform(plan, columns, &sources)?;
         let plan = state.create_physical_plan(&plan).await?;
         self.progress.watch(&plan);
-        let target = async || self.target(&state, table, transaction, staged).await;
+        let target = async || self.target(&state, table, staged).await;
         let once = matches!(change.with, With::Source { .. });
         let target = RowTarget::new(target().await?, target().await?, once)?;
         let changed = rows::change(plan, state.task_ctx(), Arc::new(target)).await?;

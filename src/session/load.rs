@@ -25,7 +25,7 @@ use crate::source::files::{Format, by_extension};
 use crate::sql::name::{self, RelationRef, fold};
 use crate::sql::{Copy, CreateTable, Insert, subquery, values_rows};
 use crate::storage;
-use crate::write::{self, Staged, Target, conform, created_columns};
+use crate::write::{self, Staged, Target, WriteOptions, conform, created_columns};
 
 impl Session {
     /// The query reads `source`, the transaction before a table it replaces was dropped.
@@ -109,7 +109,7 @@ impl Session {
     ) -> Result<u64> {
         let plan = state.create_physical_plan(&plan).await?;
         self.progress.watch(&plan);
-        let target = self.target(state, table, transaction, staged).await?;
+        let target = self.target(state, table, staged).await?;
         let files = write::write(plan, state.task_ctx(), Arc::new(target)).await?;
         let rows = files.iter().map(|file| file.record_count).sum();
         if !files.is_empty() {
@@ -123,12 +123,12 @@ impl Session {
         &self,
         state: &SessionState,
         table: &Table,
-        transaction: &Transaction,
         staged: &Arc<Staged>,
     ) -> Result<Target> {
         let storage = Arc::clone(self.warehouse.storage());
-        let _ = transaction;
-        Target::new(state, table.clone(), storage, Arc::clone(staged), self.progress.clone())
+        let options = WriteOptions::of(&self.warehouse.catalog().options_of(table).await?)?;
+        let progress = self.progress.clone();
+        Target::new(state, table.clone(), options, storage, Arc::clone(staged), progress)
     }
 
     pub(super) async fn copy(&mut self, copy: &Copy) -> Result<Outcome> {

@@ -22,6 +22,7 @@ mod label;
 mod layout;
 mod load;
 mod locate;
+mod options;
 mod outcome;
 mod plan;
 mod progress;
@@ -152,7 +153,7 @@ impl Session {
                 self.rename_view(name, *if_exists, to).await
             }
             Command::Comment(comment) => self.comment(comment).await,
-            Command::Call(call) => Err(Error::unsupported(format!("CALL {}", call.name))),
+            Command::Call(call) => self.call(call).await,
             Command::DropView { names, if_exists } => {
                 self.drop_relations(RelationKind::View, names, *if_exists).await
             }

@@ -55,6 +55,14 @@ pub(crate) struct Backend {
     seams: Arc<Seams>,
 }
 
+/// The kinds of databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub(crate) enum Database {
+    Sqlite,
+    Postgres,
+}
+
 #[derive(Debug, Clone)]
 enum Pool {
     Sqlite(SqlitePool),
@@ -132,6 +140,14 @@ impl Backend {
                 Err(error) if self.is_transient(&error) && patience.pause().await => {}
                 result => return result,
             }
+        }
+    }
+
+    /// Which of the two it is, for tables whose columns are typed in another way in each.
+    pub(crate) fn database(&self) -> Database {
+        match self.pool {
+            Pool::Sqlite(_) => Database::Sqlite,
+            Pool::Postgres(_) => Database::Postgres,
         }
     }
 
