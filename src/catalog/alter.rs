@@ -7,10 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use super::backend::{Database, Value};
+use super::backend::Value;
 use super::changes::Change;
 use super::commit::{Writer, column_row};
-use super::inlined;
 use super::layout::{CONSTRAINT_COLUMNS, CONSTRAINTS, print_rule, print_transform};
 use super::model::*;
 use super::widen::{leaves, retyped};
@@ -135,7 +134,7 @@ fn has_same_row(a: (Option<ColumnId>, &Column), b: (Option<ColumnId>, &Column)) 
 }
 
 impl Writer<'_> {
-    pub(super) async fn alter_tables(&mut self, database: Database) -> Result<()> {
+    pub(super) async fn alter_tables(&mut self) -> Result<()> {
         for (id, Altered { base, now }) in &self.changes.altered_tables {
             let diff = TableDiff::between(Some(base), now);
             if diff.is_renamed {
@@ -147,7 +146,7 @@ impl Writer<'_> {
                 self.version_schema(*id).await?;
             }
             if diff.needs_inlined_table() {
-                self.renew_inlined_table(*id, now, database).await?;
+                self.renew_inlined_table(*id, now).await?;
             }
             if diff.alters() {
                 self.listed.push(Change::id("altered_table", id.0));
@@ -332,24 +331,12 @@ impl Writer<'_> {
 
     /// Other engines insert few rows into the newest of a table's inlined tables, by position: one
     /// that has them needs one of the new form.
-    async fn renew_inlined_table(
-        &mut self,
-        id: TableId,
-        table: &Table,
-        database: Database,
-    ) -> Result<()> {
+    async fn renew_inlined_table(&mut self, id: TableId, table: &Table) -> Result<()> {
         let sql = "SELECT 1 FROM ducklake_inlined_data_tables WHERE table_id = $1 LIMIT 1";
         if self.transaction.query(sql, &[id.0.into()]).await?.is_empty() {
             return Ok(());
         }
-        let version = self.snapshot.schema_version;
-        let name = inlined::name(id, version);
-        let Some(columns) = inlined::columns(&table.columns, database) else {
-            return Ok(());
-        };
-        self.transaction.execute(&format!("CREATE TABLE {name}({columns})"), &[]).await?;
-        let row = vec![id.0.into(), name.into(), version.into()];
-        self.transaction.insert("ducklake_inlined_data_tables", vec![row]).await
+        self.create_inlined_table(id, table).await
     }
 
     pub(super) async fn alter_views(&mut self) -> Result<()> {

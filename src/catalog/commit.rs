@@ -12,7 +12,7 @@
 //! them: a snapshot id is exactly one more than the last, every file takes a file id, row counts
 //! are gross.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Duration, Utc};
 
@@ -156,12 +156,22 @@ impl<'a> Writer<'a> {
         self.check_names().await?;
         self.drop_all(catalog).await?;
         self.create_schemas().await?;
-        self.create_tables().await?;
-        self.alter_tables(catalog.backend().database()).await?;
+        self.create_tables(catalog).await?;
+        self.alter_tables().await?;
         self.create_views().await?;
         self.alter_views().await?;
-        for (table, files) in &self.changes.appended {
-            self.append(catalog, *table, files).await?;
+        let changes = self.changes;
+        for (table, deleted) in &changes.deleted {
+            if let Some(DeletedRows::At(rows)) = deleted.files.get(&INLINED) {
+                self.end_inlined(*table, rows).await?;
+            }
+        }
+        let grown: BTreeSet<&TableId> =
+            changes.appended.keys().chain(changes.inlined.keys()).collect();
+        for table in grown {
+            let files = changes.appended.get(table).map_or(&[][..], Vec::as_slice);
+            let rows = changes.inlined.get(table).map_or(&[][..], Vec::as_slice);
+            self.append(catalog, *table, files, rows).await?;
         }
         for (table, deletions) in &commit.deletions {
             self.delete(catalog, *table, deletions).await?;
@@ -260,13 +270,16 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    async fn create_tables(&mut self) -> Result<()> {
+    async fn create_tables(&mut self, catalog: &Catalog) -> Result<()> {
         for table in &self.changes.created_tables {
             let id = TableId(self.next_catalog_id());
             self.table_ids.insert(table.id, id);
             self.insert_table(id, table).await?;
             self.write_diff(id, &TableDiff::between(None, table)).await?;
             self.version_schema(id).await?;
+            if catalog.inlining_option(table).await? > 0 {
+                self.create_inlined_table(id, table).await?;
+            }
             let schema = self.schema_name(table.schema_id);
             self.listed.push(Change::name("created_table", &[&schema, &table.name]));
         }
@@ -320,9 +333,9 @@ impl<'a> Writer<'a> {
         catalog: &Catalog,
         table: TableId,
         files: &[DataFile],
+        inlined: &[InlinedRows],
     ) -> Result<()> {
         let id = self.table_id(table);
-        let (directory, columns) = self.layout(catalog, table, id).await?;
         let stats = "SELECT record_count, next_row_id, file_size_bytes FROM ducklake_table_stats \
                      WHERE table_id = $1";
         let stats = self.transaction.query(stats, &[id.0.into()]).await?;
@@ -330,36 +343,54 @@ impl<'a> Writer<'a> {
             Some(row) => (row.int(1)?, true),
             None => (0, false),
         };
-        let (mut file_rows, mut stat_rows) = (Vec::new(), Vec::new());
-        let mut partition_rows = Vec::new();
-        for file in files {
-            let file_id = self.next_file_id();
-            self.file_ids.extend(file.id.map(|staged| (staged, file_id)));
-            let partition = self.partition_of(file);
-            file_rows.push(file_row(
-                file,
-                file_id,
-                id,
-                self.snapshot.id,
-                next_row_id,
-                &directory,
-                partition,
-            ));
-            if partition.is_some() {
-                partition_rows.extend(partition_values(file, file_id, id));
+        let mut columns = BTreeMap::new();
+        if !files.is_empty() {
+            let directory;
+            (directory, columns) = self.layout(catalog, table, id).await?;
+            let (mut file_rows, mut stat_rows) = (Vec::new(), Vec::new());
+            let mut partition_rows = Vec::new();
+            for file in files {
+                let file_id = self.next_file_id();
+                self.file_ids.extend(file.id.map(|staged| (staged, file_id)));
+                let partition = self.partition_of(file);
+                file_rows.push(file_row(
+                    file,
+                    file_id,
+                    id,
+                    self.snapshot.id,
+                    next_row_id,
+                    &directory,
+                    partition,
+                ));
+                if partition.is_some() {
+                    partition_rows.extend(partition_values(file, file_id, id));
+                }
+                stat_rows.extend(file.column_stats.iter().map(|s| stat_row(file_id, id, s)));
+                next_row_id += file.record_count.cast_signed();
             }
-            stat_rows.extend(file.column_stats.iter().map(|s| stat_row(file_id, id, s)));
-            next_row_id += file.record_count.cast_signed();
+            self.transaction.insert("ducklake_data_file", file_rows).await?;
+            self.transaction.insert("ducklake_file_column_stats", stat_rows).await?;
+            self.transaction.insert("ducklake_file_partition_value", partition_rows).await?;
+            self.listed.push(Change::id("inserted_into_table", id.0));
         }
-        self.transaction.insert("ducklake_data_file", file_rows).await?;
-        self.transaction.insert("ducklake_file_column_stats", stat_rows).await?;
-        self.transaction.insert("ducklake_file_partition_value", partition_rows).await?;
-        let records: u64 = files.iter().map(|file| file.record_count).sum();
+        if let Some(newest) = inlined.last() {
+            let altered = self.changes.tables().find(|other| other.id == table);
+            let current = altered.map_or(&newest.columns, |table| &table.columns).clone();
+            next_row_id += self.insert_inlined(id, &current, inlined, next_row_id).await?;
+            columns = leaf_types(&current);
+            // Other engines know by this counter that a table's statistics have changed.
+            if files.is_empty() {
+                self.next_file_id();
+            }
+        }
+        let in_files: u64 = files.iter().map(|file| file.record_count).sum();
+        let in_catalog: usize = inlined.iter().map(|group| group.rows.len()).sum();
         let bytes: u64 = files.iter().map(|file| file.file_size_bytes).sum();
+        let records = in_files + in_catalog as u64;
         self.table_stats(id, existed, records, next_row_id, bytes).await?;
-        self.table_column_stats(id, existed, files, &columns).await?;
-        self.listed.push(Change::id("inserted_into_table", id.0));
-        Ok(())
+        let stats = files.iter().map(|file| &file.column_stats);
+        let stats: Vec<_> = stats.chain(inlined.iter().map(|group| &group.column_stats)).collect();
+        self.table_column_stats(id, existed, &stats, &columns).await
     }
 
     /// The specification of a file's partition; none if the transaction itself has replaced it.
@@ -379,7 +410,7 @@ impl<'a> Writer<'a> {
         id: TableId,
     ) -> Result<(String, BTreeMap<ColumnId, ColumnType>)> {
         if let Some(table) = self.changes.tables().find(|t| t.id == table) {
-            return Ok((table.directory.clone(), leaf_types(table)));
+            return Ok((table.directory.clone(), leaf_types(&table.columns)));
         }
         let gone = || {
             Error::new(ErrorKind::Conflict, "another transaction was first: it dropped the table")
@@ -396,7 +427,7 @@ impl<'a> Writer<'a> {
         let at = SnapshotId(self.snapshot.id.0 - 1);
         match catalog.relation(at, schema, &name).await? {
             Some(Relation::Table(table)) => {
-                let leaves = leaf_types(&table);
+                let leaves = leaf_types(&table.columns);
                 Ok((table.directory, leaves))
             }
             _ => Err(gone()),
@@ -426,11 +457,11 @@ impl<'a> Writer<'a> {
         &mut self,
         table: TableId,
         existed: bool,
-        files: &[DataFile],
+        added: &[&BTreeMap<ColumnId, ColumnStats>],
         columns: &BTreeMap<ColumnId, ColumnType>,
     ) -> Result<()> {
         let of_column = |id: &ColumnId| -> Vec<&ColumnStats> {
-            files.iter().filter_map(|file| file.column_stats.get(id)).collect()
+            added.iter().filter_map(|stats| stats.get(id)).collect()
         };
         if !existed {
             let rows = columns.iter().map(|(id, column_type)| {
@@ -553,8 +584,8 @@ fn path_values(path: &ObjectPath) -> [Value; 2] {
     }
 }
 
-fn leaf_types(table: &Table) -> BTreeMap<ColumnId, ColumnType> {
-    leaves(&table.columns).into_iter().map(|leaf| (leaf.id, leaf.column_type.clone())).collect()
+fn leaf_types(columns: &[Column]) -> BTreeMap<ColumnId, ColumnType> {
+    leaves(columns).into_iter().map(|leaf| (leaf.id, leaf.column_type.clone())).collect()
 }
 
 /// A column's own row.

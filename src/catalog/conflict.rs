@@ -53,7 +53,7 @@ fn conflict(mine: &Changes, schemas: &[Schema], theirs: &Change) -> Option<Strin
 
 /// What happened to a table that this transaction works on.
 fn on_table(mine: &Changes, theirs: &str, table: TableId) -> Option<&'static str> {
-    let appends = mine.appended.contains_key(&table);
+    let appends = mine.appended.contains_key(&table) || mine.inlined.contains_key(&table);
     let deletes = mine.deleted.contains_key(&table);
     let altered = mine.altered_tables.get(&table);
     let is_dropped = mine.dropped_tables.contains(&table);

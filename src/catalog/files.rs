@@ -58,7 +58,7 @@ impl Catalog {
     ) -> Result<()> {
         let sql = format!(
             "SELECT data_file_id, path, path_is_relative, delete_file_id, format, \
-             file_size_bytes, begin_snapshot FROM ducklake_delete_file \
+             file_size_bytes, begin_snapshot, delete_count FROM ducklake_delete_file \
              WHERE table_id = $2 AND {VISIBLE} ORDER BY delete_file_id"
         );
         for row in &self.backend().query(&sql, values).await? {
@@ -200,6 +200,7 @@ fn delete_file(table: &Table, row: &Row) -> Result<DeleteFile> {
                     .with_help("compact the table with the program that wrote it"));
             }
         },
+        delete_count: row.count(7)?,
         file_size_bytes: row.count(5)?,
         begin: SnapshotId(row.int(6)?),
     })

@@ -1,109 +1,238 @@
-//! The tables in which other engines keep a table's few rows inside of the catalog: their names and
-//! their columns.
+//! Rows that are kept in the catalog itself: small inserts, and deletes of few rows of a file.
+//!
+//! For each form a table has had there is a table `ducklake_inlined_data_<table>_<schema version>`
+//! with its columns; a row is visible from its begin to its end snapshot like any catalog row. Values
+//! cross this border as text. Positions of deleted rows of files are in
+//! `ducklake_inlined_delete_<table>`. A flush moves both into files.
 
-use super::backend::Database;
-use super::model::{Column, ColumnType, TableId};
+use std::collections::BTreeMap;
+
+use roaring::RoaringTreemap;
+
+use super::Catalog;
+use super::backend::{Backend, Row, Value};
+use super::changes::Change;
+use super::commit::Writer;
+use super::model::*;
+use super::read::VISIBLE;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Columns that every inlined table has; a table with one of these names is never inlined.
+const OWN: [&str; 3] = ["row_id", "begin_snapshot", "end_snapshot"];
+
+/// Row ids looked up in one statement.
+const CHUNK: usize = 500;
+
+/// DuckLake's default of the option `data_inlining_row_limit`.
+const DEFAULT_LIMIT: usize = 10;
 
 /// The inlined table of a table as of a schema version.
 pub(super) fn name(table: TableId, schema_version: i64) -> String {
     format!("ducklake_inlined_data_{table}_{schema_version}")
 }
 
-/// Columns that every inlined table has; a table with one of these names is never inlined.
-const OWN: [&str; 3] = ["row_id", "begin_snapshot", "end_snapshot"];
-
-/// Longer names make PostgreSQL cut them, so such a table is never inlined there.
-const MAX_NAME: usize = 63;
-
 /// The column definitions of an inlined table; `None` if rows of such a table cannot be inlined.
-pub(super) fn columns(columns: &[Column], database: Database) -> Option<String> {
+pub(super) fn columns(backend: &Backend, columns: &[Column]) -> Option<String> {
     let mut definitions: Vec<String> = OWN.iter().map(|name| format!("{name} BIGINT")).collect();
     for column in columns {
         let lower = column.name.to_lowercase();
-        let is_own = OWN.contains(&lower.as_str()) || lower.starts_with("_ducklake_internal_");
-        if is_own || (database == Database::Postgres && column.name.len() > MAX_NAME) {
+        if OWN.contains(&lower.as_str()) || lower.starts_with("_ducklake_internal_") {
             return None;
         }
-        let name = column.name.replace('"', "\"\"");
-        let column_type = match (&column.column_type, database) {
-            (ColumnType::Other(_), _) => return None,
-            (column_type, Database::Sqlite) => sqlite_type(column_type).to_owned(),
-            (column_type, Database::Postgres) => postgres_type(column_type),
-        };
-        definitions.push(format!("\"{name}\" {column_type}"));
+        let sql_type = backend.inlined_type(column)?;
+        definitions.push(format!("{} {sql_type}", quoted(&column.name)));
     }
     Some(definitions.join(", "))
 }
 
-/// SQLite's type for a column's values; nested ones are text.
-fn sqlite_type(column_type: &ColumnType) -> &'static str {
-    use ColumnType as C;
-    match column_type {
-        C::Boolean
-        | C::Int8
-        | C::Int16
-        | C::Int32
-        | C::Int64
-        | C::UInt8
-        | C::UInt16
-        | C::UInt32 => "BIGINT",
-        C::Blob => "BLOB",
-        _ => "VARCHAR",
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A registered inlined table.
+struct InlinedTable {
+    name: String,
+    schema_version: i64,
+}
+
+impl Catalog {
+    /// The rows of a table that are kept in the catalog, by the form they were written in.
+    pub async fn inlined_rows(&self, at: SnapshotId, table: TableId) -> Result<Vec<InlinedRows>> {
+        let mut all = Vec::new();
+        for inlined in self.inlined_tables(table).await? {
+            let columns = self.columns_of_version(table, inlined.schema_version).await?;
+            let list = columns.iter().map(|column| {
+                self.backend().inlined_text(&quoted(&column.name), &column.column_type)
+            });
+            let list: Vec<String> = list.collect();
+            let sql = format!(
+                "SELECT row_id, {} FROM {} WHERE {VISIBLE} ORDER BY row_id",
+                list.join(", "),
+                quoted(&inlined.name)
+            );
+            let rows = self.backend().query(&sql, &[at.into()]).await?;
+            let row = |row: &Row| {
+                let values = (1..=columns.len()).map(|index| row.opt_text(index));
+                let id = row.int(0)?;
+                Ok(InlinedRow { row_id: Some(id), place: id, values: values.collect() })
+            };
+            let rows = rows.iter().map(row).collect::<Result<Vec<_>>>()?;
+            if !rows.is_empty() {
+                let column_stats = BTreeMap::new();
+                all.push(InlinedRows { columns, rows, column_stats });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Up to how many rows of a write are kept in the catalog; none if this table's cannot be.
+    pub async fn inlining_limit(&self, table: &Table, is_new: bool) -> Result<usize> {
+        let tables = self.inlined_tables(table.id).await?;
+        if (!is_new && tables.is_empty()) || columns(self.backend(), &table.columns).is_none() {
+            return Ok(0);
+        }
+        self.inlining_option(table).await
+    }
+
+    pub(super) async fn inlining_option(&self, table: &Table) -> Result<usize> {
+        let sql = "SELECT scope, value FROM ducklake_metadata \
+                   WHERE key = 'data_inlining_row_limit' AND (scope IS NULL \
+                   OR (scope = 'schema' AND scope_id = $1) OR (scope = 'table' AND scope_id = $2))";
+        let values = [table.schema_id.0.into(), table.id.0.into()];
+        let rows = self.backend().query(sql, &values).await?;
+        let of = |scope: Option<&str>| {
+            let row = rows.iter().find(|row| row.opt_text(0).as_deref() == scope);
+            row.and_then(|row| row.opt_text(1)?.parse().ok())
+        };
+        let limit = of(Some("table")).or_else(|| of(Some("schema"))).or_else(|| of(None));
+        Ok(limit.unwrap_or(DEFAULT_LIMIT))
+    }
+
+    async fn inlined_tables(&self, table: TableId) -> Result<Vec<InlinedTable>> {
+        let sql = "SELECT table_name, schema_version FROM ducklake_inlined_data_tables \
+                   WHERE table_id = $1 ORDER BY schema_version";
+        let rows = self.backend().query(sql, &[table.0.into()]).await?;
+        let table =
+            |row: &Row| Ok(InlinedTable { name: row.text(0)?, schema_version: row.int(1)? });
+        rows.iter().map(table).collect()
+    }
+
+    /// The columns a table had when a schema version began; without a note of it, its first ones.
+    async fn columns_of_version(&self, table: TableId, version: i64) -> Result<Vec<Column>> {
+        let noted = "SELECT begin_snapshot FROM ducklake_schema_versions \
+                     WHERE table_id = $1 AND schema_version = $2";
+        let first = "SELECT min(begin_snapshot) FROM ducklake_table WHERE table_id = $1";
+        let id: Value = table.0.into();
+        let mut rows = self.backend().query(noted, &[id.clone(), version.into()]).await?;
+        if rows.is_empty() {
+            rows = self.backend().query(first, &[id]).await?;
+        }
+        let at = rows.first().map_or(Ok(0), |row| row.int(0))?;
+        self.columns(SnapshotId(at), table).await
     }
 }
 
-/// PostgreSQL's; text is in bytes, because its own text does not hold every character.
-fn postgres_type(column_type: &ColumnType) -> String {
-    use ColumnType as C;
-    match column_type {
-        C::Boolean => "BOOLEAN",
-        C::Int8 | C::Int16 => "SMALLINT",
-        C::Int32 | C::UInt8 | C::UInt16 => "INTEGER",
-        C::Int64 | C::UInt32 => "BIGINT",
-        C::Float32 => "REAL",
-        C::Float64 => "DOUBLE PRECISION",
-        C::Decimal { precision, scale } => return format!("NUMERIC({precision},{scale})"),
-        C::Time => "TIME",
-        C::Interval => "INTERVAL",
-        C::Uuid => "UUID",
-        C::Varchar | C::Json | C::Blob => "BYTEA",
-        _ => "VARCHAR",
+impl Writer<'_> {
+    /// Makes the table for rows of the present form.
+    pub(super) async fn create_inlined_table(&mut self, id: TableId, table: &Table) -> Result<()> {
+        let Some(columns) = columns(self.transaction.backend(), &table.columns) else {
+            return Ok(());
+        };
+        let version = self.snapshot.schema_version;
+        let name = name(id, version);
+        self.transaction.execute(&format!("CREATE TABLE {name}({columns})"), &[]).await?;
+        let row = vec![id.0.into(), name.into(), version.into()];
+        self.transaction.insert("ducklake_inlined_data_tables", vec![row]).await
     }
-    .to_owned()
-}
 
-#[cfg(test)]
-mod tests {
-    use super::super::model::ColumnId;
-    use super::*;
-
-    fn column(name: &str, column_type: ColumnType) -> Column {
-        Column {
-            id: ColumnId(1),
-            name: name.into(),
-            column_type,
-            nullable: true,
-            initial_default: None,
-            default: None,
-            comment: None,
+    /// Ends rows that are kept in the catalog. Each of them must still be there.
+    pub(super) async fn end_inlined(&mut self, id: TableId, rows: &RoaringTreemap) -> Result<()> {
+        let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1";
+        let tables = self.transaction.query(sql, &[id.0.into()]).await?;
+        let ids: Vec<String> = rows.iter().map(|row| row.to_string()).collect();
+        let mut ended = 0;
+        for table in tables {
+            let table = quoted(&table.text(0)?);
+            for chunk in ids.chunks(CHUNK) {
+                let live = format!("row_id IN ({}) AND end_snapshot IS NULL", chunk.join(", "));
+                let sql = format!("SELECT count(*) FROM {table} WHERE {live}");
+                let found = self.transaction.query(&sql, &[]).await?;
+                ended += found.first().map_or(Ok(0), |row| row.count(0))?;
+                let sql = format!("UPDATE {table} SET end_snapshot = $1 WHERE {live}");
+                self.transaction.execute(&sql, &[self.snapshot.id.into()]).await?;
+            }
+        }
+        self.list_inlined_delete(id);
+        match ended == rows.len() {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Conflict,
+                "another transaction was first: it changed the same rows",
+            )
+            .with_help("nothing was changed; run the transaction again")),
         }
     }
 
-    #[test]
-    fn every_column_is_there_or_none() {
-        let two = [column("a", ColumnType::Int32), column("b \"c\"", ColumnType::Float64)];
-        let own = "row_id BIGINT, begin_snapshot BIGINT, end_snapshot BIGINT";
-        let expected = format!("{own}, \"a\" BIGINT, \"b \"\"c\"\"\" VARCHAR");
-        assert_eq!(columns(&two, Database::Sqlite), Some(expected));
-        assert_eq!(columns(&[column("Row_Id", ColumnType::Int32)], Database::Sqlite), None);
-        assert_eq!(
-            columns(&[column("v", ColumnType::Other("variant".into()))], Database::Sqlite),
-            None
+    /// Inserts rows into the newest inlined table; gives how many of them got a new row id.
+    pub(super) async fn insert_inlined(
+        &mut self,
+        id: TableId,
+        current: &[Column],
+        rows: &[InlinedRows],
+        mut next_row_id: i64,
+    ) -> Result<i64> {
+        let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1 \
+                   ORDER BY schema_version DESC LIMIT 1";
+        let table = self.transaction.query(sql, &[id.0.into()]).await?;
+        let table = table.first().ok_or_else(|| Error::internal("no table for inlined rows"))?;
+        let table = quoted(&table.text(0)?);
+        let first = next_row_id;
+        let sql = insert_sql(self.transaction.backend(), &table, current);
+        for group in rows {
+            for row in &group.rows {
+                let row_id = row.row_id.unwrap_or(next_row_id);
+                next_row_id += i64::from(row.row_id.is_none());
+                let mut values = vec![row_id.into(), self.snapshot.id.into(), Value::Null];
+                values.extend(current.iter().map(|column| value(group, row, column)));
+                self.transaction.execute(&sql, &values).await?;
+            }
+        }
+        self.listed.push(Change::id("inlined_insert", id.0));
+        Ok(next_row_id - first)
+    }
+
+    /// Notes deleted positions of data files.
+    pub(super) async fn insert_inlined_deletes(
+        &mut self,
+        id: TableId,
+        deletes: &BTreeMap<i64, &RoaringTreemap>,
+    ) -> Result<()> {
+        let table = format!("ducklake_inlined_delete_{id}");
+        let sql = format!(
+            "CREATE TABLE IF NOT EXISTS {table}(file_id BIGINT, row_id BIGINT, begin_snapshot BIGINT)"
         );
-        let expected = format!("{own}, \"a\" INTEGER, \"b \"\"c\"\"\" DOUBLE PRECISION");
-        assert_eq!(columns(&two, Database::Postgres), Some(expected));
-        let long = "x".repeat(64);
-        assert_eq!(columns(&[column(&long, ColumnType::Int32)], Database::Postgres), None);
-        assert_eq!(name(TableId(3), 7), "ducklake_inlined_data_3_7");
+        self.transaction.execute(&sql, &[]).await?;
+        let snapshot = self.snapshot.id;
+        let rows = deletes.iter().flat_map(|(file, positions)| {
+            positions.iter().map(|p| vec![(*file).into(), p.into(), snapshot.into()])
+        });
+        let rows: Vec<Vec<Value>> = rows.collect();
+        self.transaction.insert(&table, rows).await
+    }
+}
+
+fn insert_sql(backend: &Backend, table: &str, columns: &[Column]) -> String {
+    let values = columns.iter().enumerate().map(|(index, column)| {
+        backend.inlined_value(&format!("${}", index + OWN.len() + 1), &column.column_type)
+    });
+    let values: Vec<String> = values.collect();
+    format!("INSERT INTO {table} VALUES ($1, $2, $3, {})", values.join(", "))
+}
+
+/// The value of a column of today in a row of the form it was staged in.
+fn value(group: &InlinedRows, row: &InlinedRow, column: &Column) -> Value {
+    match group.columns.iter().position(|other| other.id == column.id) {
+        Some(index) => row.values[index].clone().into(),
+        None => column.initial_default.clone().into(),
     }
 }

@@ -28,6 +28,7 @@ mod layout;
 pub mod model;
 pub mod options;
 mod read;
+mod rows;
 mod schema;
 mod transaction;
 mod types;

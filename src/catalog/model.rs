@@ -411,6 +411,8 @@ pub struct DeleteFile {
     pub path: String,
     /// How the positions are written.
     pub format: DeleteFormat,
+    /// Rows in it.
+    pub delete_count: u64,
     /// Exact size.
     pub file_size_bytes: u64,
     /// The snapshot of its oldest delete, and of all that have none of their own.
@@ -424,6 +426,31 @@ pub enum DeleteFormat {
     Parquet,
     /// Iceberg's `deletion-vector-v1` without its Puffin container.
     DeletionVector,
+}
+
+/// Stands for a data file where rows are kept in the catalog: their positions are their places.
+pub const INLINED: FileId = FileId(-1);
+
+/// Rows that are kept in the catalog, all written in one form of their table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InlinedRows {
+    /// The top-level columns of that form.
+    pub columns: Vec<Column>,
+    /// The rows.
+    pub rows: Vec<InlinedRow>,
+    /// Statistics of the leaf columns; of staged rows only.
+    pub column_stats: BTreeMap<ColumnId, ColumnStats>,
+}
+
+/// A row that is kept in the catalog.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InlinedRow {
+    /// Its row id; `None` for a new row that is staged.
+    pub row_id: Option<i64>,
+    /// What tells it from the others: the row id, or a provisional one.
+    pub place: i64,
+    /// The text of each column's value.
+    pub values: Vec<Option<String>>,
 }
 
 /// Rows of one table that a transaction deletes.
@@ -460,9 +487,20 @@ pub struct Deletion {
     /// The data file.
     pub file: FileId,
     /// The delete files it had, which must still be the current ones.
-    pub replaces: Vec<DeleteFile>,
-    /// The delete file it gets; `None` ends the data file.
-    pub delete_file: Option<NewDeleteFile>,
+    pub delete_files: Vec<DeleteFile>,
+    /// How it is written down.
+    pub how: DeletionKind,
+}
+
+/// How deleted rows of a data file are written down.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DeletionKind {
+    /// No row is left: the data file ends.
+    WholeFile,
+    /// A delete file takes the place of those that there were.
+    DeleteFile(NewDeleteFile),
+    /// The catalog keeps the positions, besides what the delete files say.
+    Inlined(Arc<RoaringTreemap>),
 }
 
 /// A delete file that was written for a commit.
@@ -532,6 +570,8 @@ pub struct Changes {
     pub altered_views: BTreeMap<ViewId, Altered<View>>,
     /// Files added to tables of the base or to new ones.
     pub appended: BTreeMap<TableId, Vec<DataFile>>,
+    /// Rows added to tables that the catalog itself will keep.
+    pub inlined: BTreeMap<TableId, Vec<InlinedRows>>,
     /// Rows deleted from data files of the base, and from those added here.
     pub deleted: BTreeMap<TableId, DeletedFrom>,
 }
@@ -594,7 +634,10 @@ impl Commit {
     pub fn files(&self) -> Vec<String> {
         let data = self.changes.appended.values().flatten().map(|file| file.path.clone());
         let deletions = self.deletions.values().flatten();
-        let deletes = deletions.filter_map(|deletion| deletion.delete_file.as_ref());
+        let deletes = deletions.filter_map(|deletion| match &deletion.how {
+            DeletionKind::DeleteFile(file) => Some(file),
+            _ => None,
+        });
         data.chain(deletes.map(|file| file.path.clone())).collect()
     }
 }

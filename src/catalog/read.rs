@@ -208,6 +208,24 @@ impl Catalog {
     async fn table(&self, at: SnapshotId, schema: &Schema, row: &Row) -> Result<Table> {
         let id = TableId(row.int(0)?);
         let path = path(row, 3)?;
+        Ok(Table {
+            id,
+            uuid: uuid(row, 1),
+            schema_id: schema.id,
+            name: row.text(2)?,
+            directory: path.resolve(&schema.path.resolve(self.data_path())),
+            path,
+            columns: self.columns(at, id).await?,
+            comment: self.comment(at, id.0).await?,
+            partition: self.partition(at, id).await?,
+            sort: self.sort(at, id).await?,
+            constraints: self.constraints(at, id).await?,
+            next_column_id: row.int(5)?,
+        })
+    }
+
+    /// The columns of a table.
+    pub(super) async fn columns(&self, at: SnapshotId, id: TableId) -> Result<Vec<Column>> {
         let values = [at.0.into(), id.0.into()];
         let columns = format!(
             "SELECT column_id, column_name, column_type, initial_default, default_value, \
@@ -224,20 +242,7 @@ impl Catalog {
             .iter()
             .map(|row| Ok((ColumnId(row.int(0)?), row.opt_text(1))))
             .collect::<Result<BTreeMap<_, _>>>()?;
-        Ok(Table {
-            id,
-            uuid: uuid(row, 1),
-            schema_id: schema.id,
-            name: row.text(2)?,
-            directory: path.resolve(&schema.path.resolve(self.data_path())),
-            path,
-            columns: assemble(&columns, &comments)?,
-            comment: self.comment(at, id.0).await?,
-            partition: self.partition(at, id).await?,
-            sort: self.sort(at, id).await?,
-            constraints: self.constraints(at, id).await?,
-            next_column_id: row.int(5)?,
-        })
+        assemble(&columns, &comments)
     }
 
     /// The comment on a table or view.
@@ -247,19 +252,6 @@ impl Catalog {
         );
         let rows = self.backend().query(&sql, &[at.0.into(), object.into()]).await?;
         Ok(rows.first().and_then(|row| row.opt_text(0)))
-    }
-
-    /// Whether another engine keeps rows of this table in the catalog.
-    pub async fn has_inlined_data(&self, at: SnapshotId, table: TableId) -> Result<bool> {
-        let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1";
-        for row in self.backend().query(sql, &[table.0.into()]).await? {
-            let name = row.text(0)?.replace('"', "\"\"");
-            let sql = format!("SELECT 1 FROM \"{name}\" WHERE {VISIBLE} LIMIT 1");
-            if !self.backend().query(&sql, &[at.0.into()]).await?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 

@@ -5,7 +5,6 @@
 //! leaving a trace. Objects it creates have provisional ids until the commit numbers them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -20,9 +19,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// A pinned snapshot and the changes staged on it.
 #[derive(Debug, Clone)]
 pub struct Transaction {
-    catalog: Catalog,
-    base: Snapshot,
-    changes: Changes,
+    pub(super) catalog: Catalog,
+    pub(super) base: Snapshot,
+    pub(super) changes: Changes,
     next_provisional: i64,
 }
 
@@ -193,55 +192,6 @@ impl Transaction {
         Ok(relation.filter(|relation| !self.is_replaced(relation)))
     }
 
-    /// How many data files a table has.
-    pub async fn n_data_files(&self, table: &Table) -> Result<usize> {
-        let staged = self.changes.appended.get(&table.id).map_or(0, Vec::len);
-        match table.id.is_provisional() {
-            true => Ok(staged),
-            false => Ok(self.catalog.n_data_files(self.base.id, table.id).await? + staged),
-        }
-    }
-
-    /// The data files of a table, the staged ones last, with the statistics of `stats_of`.
-    pub async fn data_files(&self, table: &Table, stats_of: &[ColumnId]) -> Result<Vec<DataFile>> {
-        let mut files = self.files(table, stats_of).await?;
-        if let Some(deleted) = self.changes.deleted.get(&table.id) {
-            let rows = |file: &DataFile| file.id.and_then(|id| deleted.files.get(&id));
-            files.retain(|file| rows(file) != Some(&DeletedRows::All));
-            for file in &mut files {
-                if let Some(DeletedRows::At(positions)) = rows(file) {
-                    *Arc::make_mut(&mut file.deleted) |= positions.as_ref();
-                }
-            }
-        }
-        Ok(files)
-    }
-
-    /// The same with the rows that this transaction deletes.
-    pub async fn files_before_deletes(&self, table: &Table) -> Result<Vec<DataFile>> {
-        self.files(table, &[]).await
-    }
-
-    async fn files(&self, table: &Table, stats_of: &[ColumnId]) -> Result<Vec<DataFile>> {
-        let mut files = match table.id.is_provisional() {
-            true => vec![],
-            false => self.catalog.data_files(self.base.id, table, stats_of).await?,
-        };
-        if let Some(altered) = self.changes.altered_tables.get(&table.id) {
-            files.iter_mut().for_each(|file| retype_file(file, &altered.base, table));
-        }
-        files.extend(self.changes.appended.get(&table.id).into_iter().flatten().cloned());
-        Ok(files)
-    }
-
-    /// Whether another engine keeps rows of this table in the catalog.
-    pub async fn has_inlined_data(&self, table: &Table) -> Result<bool> {
-        match table.id.is_provisional() {
-            true => Ok(false),
-            false => self.catalog.has_inlined_data(self.base.id, table.id).await,
-        }
-    }
-
     /// Stages a new schema.
     pub async fn create_schema(&mut self, name: &str) -> Result<Schema> {
         check_name("schema", name)?;
@@ -356,6 +306,7 @@ impl Transaction {
                 self.changes.appended.remove(&table.id);
                 self.changes.altered_tables.remove(&table.id);
                 self.changes.deleted.remove(&table.id);
+                self.changes.inlined.remove(&table.id);
                 match table.id.is_provisional() {
                     true => self.changes.created_tables.retain(|other| other.id != table.id),
                     false => self.changes.dropped_tables.push(table.id),
@@ -419,39 +370,7 @@ impl Transaction {
         PartitionId(self.provisional())
     }
 
-    /// Stages files for a table.
-    pub fn append(&mut self, table: &Table, files: Vec<DataFile>) {
-        for mut file in files {
-            file.id = Some(FileId(self.provisional()));
-            self.changes.appended.entry(table.id).or_default().push(file);
-        }
-    }
-
-    /// Stages the end of rows. A file that was added here and loses all of them leaves no trace.
-    pub fn delete(&mut self, table: &Table, rows: BTreeMap<FileId, DeletedRows>) {
-        let files = BTreeMap::new();
-        let deleted = self.changes.deleted.entry(table.id);
-        let deleted =
-            &mut deleted.or_insert_with(|| DeletedFrom { table: table.clone(), files }).files;
-        let appended = self.changes.appended.entry(table.id).or_default();
-        for (file, rows) in rows {
-            let all = match (deleted.remove(&file), rows) {
-                (Some(DeletedRows::At(before)), DeletedRows::At(now)) => {
-                    DeletedRows::At(Arc::new(before.as_ref() | now.as_ref()))
-                }
-                (Some(DeletedRows::All), _) => DeletedRows::All,
-                (_, rows) => rows,
-            };
-            match appended.iter().position(|other| other.id == Some(file)) {
-                Some(index) if all.is_all_of(&appended[index]) => drop(appended.remove(index)),
-                _ => drop(deleted.insert(file, all)),
-            }
-        }
-        self.changes.appended.retain(|_, files| !files.is_empty());
-        self.changes.deleted.retain(|_, deleted| !deleted.files.is_empty());
-    }
-
-    fn provisional(&mut self) -> i64 {
+    pub(super) fn provisional(&mut self) -> i64 {
         self.next_provisional += 1;
         self.next_provisional - 1
     }
@@ -488,7 +407,7 @@ fn next_column_id(columns: &[Column]) -> i64 {
 }
 
 /// Brings a file's statistics from the column types of one form of its table to those of another.
-fn retype_file(file: &mut DataFile, from: &Table, to: &Table) {
+pub(super) fn retype_file(file: &mut DataFile, from: &Table, to: &Table) {
     let before = leaves(&from.columns);
     for leaf in leaves(&to.columns) {
         let old = before.iter().find(|column| column.id == leaf.id);

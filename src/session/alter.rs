@@ -22,7 +22,7 @@ use crate::sql::{
 impl Session {
     pub(super) async fn alter_table(&mut self, alter: &AlterTable) -> Result<Outcome> {
         let name = &alter.name;
-        self.change(async |session, transaction, _| {
+        self.change(async |session, transaction, staged| {
             let (schema, table) = match session.find(transaction, name).await? {
                 (schema, Some(Relation::Table(table))) => (schema, table),
                 (_, Some(Relation::View(_))) => {
@@ -35,6 +35,7 @@ impl Session {
                         .or_span(name.span));
                 }
             };
+            session.write_inlined(&table, transaction, staged).await?;
             let mut before = table;
             for action in &alter.actions {
                 let now = session.altered(transaction, &schema, &before, action).await;
@@ -138,7 +139,7 @@ impl Session {
             .with_help("add the column, then the constraint with ADD CONSTRAINT"));
         }
         let is_populated = transaction.n_data_files(table).await? > 0
-            || transaction.has_inlined_data(table).await?;
+            || !transaction.inlined_rows(table).await?.is_empty();
         if !column.nullable && column.initial_default.is_none() && is_populated {
             return Err(Error::invalid(format!(
                 "column \"{}\" is NOT NULL, and the rows of table \"{}\" have no value for it",

@@ -3,8 +3,8 @@
 //! A [`LakeTable`] is one table as of one transaction. Its scan asks the catalog for the files and
 //! their statistics, leaves out the files that cannot hold a matching row, and yields a plain
 //! `DataSourceExec` over Parquet ([`scan`]), so that every optimisation of DataFusion applies. No
-//! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]). Row
-//! counts are exact, so `COUNT(*)`, and `MIN` and `MAX` where the bounds are, are answered without a
+//! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]). Few
+//! rows may be in the catalog itself ([`inlined`]): they are one more input of a union. Row counts are exact, so `COUNT(*)`, and `MIN` and `MAX` where the bounds are, are answered without a
 //! scan.
 //!
 //! Tables are read-only here: writes go through [`crate::write`].
@@ -14,6 +14,7 @@ mod bucket;
 pub(crate) mod convert;
 pub(crate) mod deletes;
 mod evolve;
+pub(crate) mod inlined;
 pub(crate) mod partition;
 pub(crate) mod prune;
 mod resolve;
@@ -24,6 +25,7 @@ pub(crate) mod types;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result as DataFusionResult, Statistics};
@@ -85,7 +87,7 @@ impl LakeTable {
     ) -> Result<Vec<ScanFile>> {
         let columns = self.columns_with_stats(projection, filters).await?;
         let files = self.transaction.data_files(&self.table, &columns).await?;
-        self.check_readable(&files).await?;
+        self.check_readable(&files)?;
         let schema = self.layout.in_files();
         let bounds = |file| Arc::new(stats::bounds(file, self.layout.columns(), schema));
         let bounds: Vec<Arc<Statistics>> = files.iter().map(bounds).collect();
@@ -105,9 +107,10 @@ impl LakeTable {
     /// How many rows there are.
     pub(crate) async fn count(&self) -> Result<u64> {
         let files = self.transaction.data_files(&self.table, &[]).await?;
-        self.check_readable(&files).await?;
+        self.check_readable(&files)?;
         let at = self.transaction.base().id;
-        let mut rows = 0;
+        let inlined = self.transaction.inlined_rows(&self.table).await?;
+        let mut rows = inlined.iter().map(|group| group.rows.len() as u64).sum();
         for file in files {
             let missing = deletes::missing(&self.storage, &file, at).await?;
             rows += file.record_count.saturating_sub(missing.len());
@@ -136,18 +139,21 @@ impl LakeTable {
     }
 
     /// Refuses what another engine wrote and this reader would get wrong.
-    async fn check_readable(&self, files: &[DataFile]) -> Result<()> {
-        let what = if files.iter().any(|file| file.name_mapping.is_some()) {
-            "files that were added with a name mapping"
-        } else if self.transaction.has_inlined_data(&self.table).await? {
-            "rows that DuckDB keeps inside the catalog"
-        } else {
-            return Ok(());
-        };
-        Err(Error::unsupported(format!("table \"{}\" has {what}", self.table.name)).with_help(
-            "copy it with DuckDB into a new table: CREATE TABLE … AS SELECT, \
-             with data_inlining_row_limit 0",
-        ))
+    fn check_readable(&self, files: &[DataFile]) -> Result<()> {
+        match files.iter().any(|file| file.name_mapping.is_some()) {
+            false => Ok(()),
+            true => Err(Error::unsupported(format!(
+                "table \"{}\" has files that were added with a name mapping",
+                self.table.name
+            ))
+            .with_help("copy it with DuckDB into a new table: CREATE TABLE … AS SELECT")),
+        }
+    }
+
+    /// The rows that the catalog keeps.
+    async fn inlined(&self) -> Result<Vec<RecordBatch>> {
+        let groups = self.transaction.inlined_rows(&self.table).await?;
+        groups.iter().map(|group| self.layout.batch(group)).collect()
     }
 }
 
@@ -181,6 +187,8 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let files = self.files(state, projection, filters).await?;
-        Ok(scan::scan(&self.layout, &self.storage, state, files, projection, limit)?)
+        let inlined = self.inlined().await?;
+        let scan = scan::scan(&self.layout, &self.storage, state, files, projection, limit)?;
+        Ok(scan::with_rows(scan, &self.layout, inlined, projection)?)
     }
 }

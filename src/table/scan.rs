@@ -8,10 +8,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::array::{ArrayRef, Int64Array, new_null_array};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::record_batch::RecordBatch;
 use datafusion::catalog::Session;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::parquet::{
     CachedParquetFileReaderFactory, ParquetRowSelection,
 };
@@ -27,9 +30,9 @@ use object_store::ObjectMeta;
 use roaring::RoaringTreemap;
 
 use super::types::{Identity, table_schema};
-use super::{adapter, deletes, stats};
-use crate::catalog::model::{Column, DataFile};
-use crate::error::Result;
+use super::{adapter, deletes, inlined, stats};
+use crate::catalog::model::{Column, DataFile, INLINED, InlinedRow, InlinedRows};
+use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Located, Storage};
 
 /// A file that is to be read.
@@ -81,6 +84,28 @@ impl Layout {
         &self.columns
     }
 
+    /// Rows of the catalog with all that a scan can give.
+    pub(super) fn batch(&self, rows: &InlinedRows) -> Result<RecordBatch> {
+        let n_columns = self.columns.len() - usize::from(self.has_identity);
+        let columns = self.columns.iter().take(n_columns);
+        let mut arrays = columns
+            .map(|column| inlined::array(rows, column))
+            .collect::<Result<Vec<ArrayRef>>>()?;
+        if self.has_identity {
+            let n_rows = rows.rows.len();
+            let of = |value: fn(&InlinedRow) -> Option<i64>| -> ArrayRef {
+                Arc::new(rows.rows.iter().map(value).collect::<Int64Array>())
+            };
+            arrays.push(of(|row| row.row_id));
+            arrays.push(Arc::new(Int64Array::from_value(INLINED.0, n_rows)));
+            arrays.push(new_null_array(&DataType::Int64, n_rows));
+            arrays.push(of(|row| Some(row.place)));
+        }
+        // What NOT NULL promises was checked when the rows were written.
+        RecordBatch::try_new(Arc::clone(self.schema()), arrays)
+            .map_err(|e| Error::new(ErrorKind::Corrupt, format!("a row of the catalog: {e}")))
+    }
+
     fn constants(&self, file: &DataFile) -> Vec<ScalarValue> {
         match self.has_identity {
             true => vec![
@@ -116,6 +141,24 @@ pub(super) fn scan(
         0 => Ok(Arc::new(EmptyExec::new(project_schema(layout.schema(), projection)?))),
         1 => Ok(scans.remove(0)),
         _ => Ok(UnionExec::try_new(scans)?),
+    }
+}
+
+/// A scan of files, and rows besides.
+pub(super) fn with_rows(
+    scan: Arc<dyn ExecutionPlan>,
+    layout: &Layout,
+    rows: Vec<RecordBatch>,
+    projection: Option<&Vec<usize>>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if rows.is_empty() {
+        return Ok(scan);
+    }
+    let schema = Arc::clone(layout.schema());
+    let rows = MemorySourceConfig::try_new_exec(&[rows], schema, projection.cloned())?;
+    match scan.is::<EmptyExec>() {
+        true => Ok(rows),
+        false => Ok(UnionExec::try_new(vec![scan, rows])?),
     }
 }
 

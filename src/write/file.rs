@@ -34,14 +34,16 @@ use crate::table::types::{ROW_ID, ROW_ID_COLUMN, file_schema, with_field_id};
 
 /// The table that files are written for, and how.
 pub(crate) struct Target {
-    table: Table,
+    pub(super) table: Table,
     storage: Arc<Storage>,
     staged: Arc<Staged>,
     progress: Progress,
-    file_schema: SchemaRef,
+    pub(super) file_schema: SchemaRef,
     checks: Checks,
     arrangement: Arrangement,
     options: WriteOptions,
+    /// Up to so many rows are left to the catalog.
+    pub(super) inlining_limit: usize,
 }
 
 impl Target {
@@ -56,7 +58,24 @@ impl Target {
         let file_schema = file_schema(&table.columns)?;
         let checks = Checks::plan(state, &table)?;
         let arrangement = Arrangement::plan(state, &table, &options)?;
-        Ok(Self { table, storage, staged, progress, file_schema, checks, arrangement, options })
+        Ok(Self {
+            table,
+            storage,
+            staged,
+            progress,
+            file_schema,
+            checks,
+            arrangement,
+            options,
+            inlining_limit: 0,
+        })
+    }
+
+    /// The same table, whose catalog keeps writes of up to `rows` rows.
+    pub(crate) fn with_inlining(mut self, rows: usize) -> Self {
+        // Rows of a partition are in its files.
+        self.inlining_limit = if self.partitions().is_some() { 0 } else { rows };
+        self
     }
 
     pub(crate) fn table_name(&self) -> &str {
@@ -97,7 +116,7 @@ impl Target {
     }
 
     /// Writes a few batches as one file; none for no rows.
-    pub(super) async fn write_small(
+    pub(crate) async fn write_small(
         &self,
         batches: Vec<RecordBatch>,
         partition: Option<&FilePartition>,
@@ -134,7 +153,7 @@ impl Target {
     }
 
     /// The batch in the file's form.
-    fn to_file(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+    pub(super) fn to_file(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = self.table.columns.iter().zip(batch.columns());
         let mut arrays = columns
             .map(|(column, array)| convert(array, column, Direction::ToFile))
@@ -225,7 +244,7 @@ pub(super) async fn encode(storage: &Storage, path: &str, batch: &RecordBatch) -
     Ok(Encoded { file_size_bytes: output.bytes, footer_size: output.footer_size() })
 }
 
-fn has_nan(array: &dyn Array) -> bool {
+pub(super) fn has_nan(array: &dyn Array) -> bool {
     match array.data_type() {
         DataType::Float32 => {
             array.as_primitive::<Float32Type>().values().iter().any(|value| value.is_nan())

@@ -7,7 +7,8 @@
 //!      ── partition 3 ──> (few rows) ┴> one file      small ends are written together
 //! ```
 //!
-//! Files are named, written and synced before the catalog learns of them; [`Staged`] deletes them
+//! Up to as many rows as the option `data_inlining_row_limit` says become no file at all: the
+//! catalog keeps them. Files are named, written and synced before the catalog learns of them; [`Staged`] deletes them
 //! again unless the commit that names them succeeds. Memory holds one row group per writer.
 //! What makes a commit is the session's. [`mod@file`] is one file, [`stats`] its statistics; [`rows`]
 //! writes what UPDATE and MERGE change, [`deletes`] the positions that they and DELETE leave.
@@ -17,6 +18,7 @@ mod check;
 mod conform;
 pub(crate) mod deletes;
 mod file;
+mod inline;
 mod options;
 pub(crate) mod rows;
 mod staged;
@@ -40,19 +42,41 @@ use self::file::FileWriter;
 pub(crate) use self::file::Target;
 pub(crate) use self::options::WriteOptions;
 pub(crate) use self::staged::Staged;
-use crate::catalog::model::{DataFile, FilePartition};
+use crate::catalog::model::{DataFile, FilePartition, InlinedRows};
 use crate::error::{Error, Result};
 
 /// A partition that ends with fewer rows, and fewer bytes, does not get a file of its own.
 const SMALL_ROWS: usize = 100_000;
 const SMALL_BYTES: usize = 16 << 20;
 
-/// Runs `plan` and writes its rows as data files of `target`; they are in `target`'s [`Staged`].
+/// What a write became.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// Data files, which are in the target's [`Staged`].
+    pub(crate) files: Vec<DataFile>,
+    /// Rows for the catalog to keep.
+    pub(crate) inlined: Vec<InlinedRows>,
+}
+
+impl Written {
+    /// How many rows there are.
+    pub(crate) fn rows(&self) -> u64 {
+        let in_files: u64 = self.files.iter().map(|file| file.record_count).sum();
+        in_files + self.inlined.iter().map(|group| group.rows.len() as u64).sum::<u64>()
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.files.extend(other.files);
+        self.inlined.extend(other.inlined);
+    }
+}
+
+/// Runs `plan` and writes its rows for `target`.
 pub(crate) async fn write(
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
     target: Arc<Target>,
-) -> Result<Vec<DataFile>> {
+) -> Result<Written> {
     let threads = context.session_config().target_partitions();
     let plan = match target.arrange(&plan, threads)? {
         Some(arranged) => arranged,
@@ -74,15 +98,20 @@ pub(crate) async fn write(
     finish(outputs.into_iter().map(|(_, output)| output).collect(), &target).await
 }
 
-/// The files of all partitions; their small ends become one.
-async fn finish(outputs: Vec<Output>, target: &Target) -> Result<Vec<DataFile>> {
+/// The files of all partitions; their small ends become one, and a few rows in all none.
+async fn finish(outputs: Vec<Output>, target: &Target) -> Result<Written> {
     let (mut files, mut rest) = (Vec::new(), Vec::new());
     for output in outputs {
         files.extend(output.files);
         rest.extend(output.rest);
     }
-    files.extend(target.write_small(rest, None).await?);
-    Ok(files)
+    let mut inlined = Vec::new();
+    match if files.is_empty() { target.inline(&rest)? } else { None } {
+        Some(rows) => inlined.push(rows),
+        None => files.extend(target.write_small(rest, None).await?),
+    }
+    inlined.retain(|group: &InlinedRows| !group.rows.is_empty());
+    Ok(Written { files, inlined })
 }
 
 /// A plan of one partition whose order nobody asked for is spread over the cores.

@@ -18,8 +18,8 @@ use roaring::RoaringTreemap;
 use tokio::task::JoinSet;
 
 use super::file::Target;
-use super::{Output, PartitionWriter, finish};
-use crate::catalog::model::{DataFile, DeletedRows, FileId};
+use super::{Output, PartitionWriter, Written, finish};
+use crate::catalog::model::{DeletedRows, FileId};
 use crate::error::{Error, Result};
 
 /// The name of the plan's last column.
@@ -54,7 +54,7 @@ pub(crate) struct RowTarget {
 /// What a statement has changed.
 pub(crate) struct Changed {
     pub(crate) deleted: BTreeMap<FileId, DeletedRows>,
-    pub(crate) files: Vec<DataFile>,
+    pub(crate) written: Written,
     /// Rows deleted, updated and inserted.
     pub(crate) rows: u64,
 }
@@ -158,18 +158,14 @@ pub(crate) async fn change(
         updated.push(updates);
         inserted.push(inserts);
     }
-    let updated = finish(updated, &target.updated).await?;
-    let inserted = finish(inserted, &target.inserted).await?;
+    let mut written = finish(updated, &target.updated).await?;
+    written.extend(finish(inserted, &target.inserted).await?);
     let gone = std::mem::take(&mut *target.gone.lock().unwrap_or_else(PoisonError::into_inner));
     let n_gone: u64 = gone.values().map(RoaringTreemap::len).sum();
     let rows = n_gone + target.new_rows.load(Ordering::Relaxed);
     let deleted =
         gone.into_iter().map(|(file, rows)| (FileId(file), DeletedRows::At(Arc::new(rows))));
-    Ok(Changed {
-        deleted: deleted.collect(),
-        rows,
-        files: updated.into_iter().chain(inserted).collect(),
-    })
+    Ok(Changed { deleted: deleted.collect(), rows, written })
 }
 
 async fn change_partition(

@@ -190,6 +190,8 @@ enum Cut {
     After,
     /// The same, and it cannot be reached any more.
     ForGood,
+    /// The server has done it, and its answer takes for ever.
+    Silence,
 }
 
 /// A proxy before the server.
@@ -217,8 +219,9 @@ impl Proxy {
                 let (answers, hears) = (server.try_clone().unwrap(), client.try_clone().unwrap());
                 let is_cut = Arc::new(AtomicBool::new(false));
                 let (proxy, cut) = (Arc::clone(&proxy), Arc::clone(&is_cut));
+                let silent = proxy.cut == Cut::Silence;
                 std::thread::spawn(move || proxy.requests(client, server, &cut));
-                std::thread::spawn(move || Self::answers(answers, hears, &is_cut));
+                std::thread::spawn(move || Self::answers(answers, hears, &is_cut, silent));
             }
         });
         port
@@ -250,9 +253,12 @@ impl Proxy {
         let _ = server.shutdown(Shutdown::Both);
     }
 
-    fn answers(mut server: TcpStream, mut client: TcpStream, is_cut: &AtomicBool) {
+    fn answers(mut server: TcpStream, mut client: TcpStream, is_cut: &AtomicBool, silent: bool) {
         let mut buffer = [0; 4096];
         while let Ok(read @ 1..) = server.read(&mut buffer) {
+            if is_cut.load(Ordering::SeqCst) && silent {
+                continue;
+            }
             if is_cut.load(Ordering::SeqCst) || client.write_all(&buffer[..read]).is_err() {
                 break;
             }
@@ -310,6 +316,19 @@ fn a_commit_that_cannot_be_found_out_about_is_told_so() {
     assert!(!error.is_retryable());
     assert!(error.help().unwrap().contains("look in snapshots() for 2 of 20"), "{error}");
     // It did commit, and its file is there.
+    assert_eq!(sql(&lake, "FROM t ORDER BY a"), "1\n2\n");
+}
+
+#[test]
+fn a_cancelled_commit_keeps_its_files() {
+    let Some(server) = postgres() else {
+        return;
+    };
+    let lake = Kind::Postgres(server).lake();
+    runtime().block_on(async {
+        let insert = insert_through(server, Cut::Silence, &lake);
+        assert!(tokio::time::timeout(Duration::from_secs(5), insert).await.is_err());
+    });
     assert_eq!(sql(&lake, "FROM t ORDER BY a"), "1\n2\n");
 }
 
@@ -381,6 +400,39 @@ fn duckdb_makes_the_catalog() {
     };
     assert_eq!(duckdb.text("SELECT count(*), max(a), max(b) FROM t"), "3,3,y\n");
     assert_eq!(duckdb.text("FROM v"), "x\n");
+}
+
+/// DuckDB inserts few rows into tables of the catalog, whose types are PostgreSQL's.
+#[test]
+fn duckdb_keeps_rows_in_the_catalog_of_a_table_altered_here() {
+    let Some(server) = postgres() else {
+        return;
+    };
+    let (database, scratch) = ("inlined", scratch());
+    server.execute("postgres", &format!("CREATE DATABASE {database}"));
+    let data = scratch.path().join("files").display().to_string();
+    let values = "true, 1::TINYINT, 2::USMALLINT, 3::UBIGINT, 1.5::FLOAT, 2.5::DOUBLE, 3.25::DECIMAL(9, 2), \
+                  DATE '2024-02-03', TIME '01:02:03.5', TIMESTAMP '2024-02-03 04:05:06', \
+                  TIMESTAMPTZ '2024-02-03 04:05:06+00', INTERVAL 3 DAYS, 'it''s', '\\xAA'::BLOB, \
+                  uuid '6ba7b810-9dad-11d1-80b4-00c04fd430c8', [1, NULL], {'a': 'b'}, \
+                  '{\"a\": 1}'::JSON";
+    let create = format!("CREATE TABLE t AS SELECT {values} FROM range(20)");
+    let insert = format!("INSERT INTO t SELECT {values}, 7");
+    let Some(duckdb) = duckdb_on(server, database) else {
+        return;
+    };
+    duckdb.option(&format!("DATA_PATH '{data}'")).all(&[&create]);
+    let location = server.url(database);
+    sql(&location, "ALTER TABLE t ADD COLUMN added INTEGER");
+    let duckdb = duckdb_on(server, database).unwrap();
+    duckdb.all(&[&insert]);
+    assert_eq!(files(scratch.path()).len(), 1, "the row is not in the catalog");
+    let distinct = duckdb.text("SELECT DISTINCT COLUMNS(* EXCLUDE added)::VARCHAR FROM t");
+    assert_eq!(distinct.lines().count(), 1, "{distinct}");
+    assert_eq!(duckdb.text("SELECT count(*), sum(added) FROM t"), "21,7\n");
+    // Rows in the catalog are not read wrongly here, but not at all.
+    let error = query(&location, "SELECT count(added) FROM t").run().fails(1);
+    assert!(error.contains("keeps inside the catalog"), "{error}");
 }
 
 #[test]

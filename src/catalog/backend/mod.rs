@@ -30,6 +30,7 @@ pub use self::postgres::PostgresUrl;
 use self::postgres::{Outcome, Purpose};
 pub(crate) use self::value::{Row, Value};
 use super::Access;
+use super::model::{Column, ColumnType};
 use crate::error::{Error, ErrorKind};
 
 /// A result whose error is still the driver's.
@@ -53,14 +54,6 @@ pub(crate) struct Backend {
     /// Whose turn it is to write.
     turn: Arc<Semaphore>,
     seams: Arc<Seams>,
-}
-
-/// The kinds of databases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub(crate) enum Database {
-    Sqlite,
-    Postgres,
 }
 
 #[derive(Debug, Clone)]
@@ -143,14 +136,6 @@ impl Backend {
         }
     }
 
-    /// Which of the two it is, for tables whose columns are typed in another way in each.
-    pub(crate) fn database(&self) -> Database {
-        match self.pool {
-            Pool::Sqlite(_) => Database::Sqlite,
-            Pool::Postgres(_) => Database::Postgres,
-        }
-    }
-
     /// Whether a table is in the database.
     pub(crate) async fn has_table(&self, name: &str) -> Result<bool, Error> {
         let sql = match self.pool {
@@ -178,6 +163,31 @@ impl Backend {
             columns.replace(logical, physical)
         };
         types.iter().fold(columns.to_owned(), replace)
+    }
+
+    /// The type that keeps a column's values in a table of inlined rows; `None` for what cannot be
+    /// kept there.
+    pub(crate) fn inlined_type(&self, column: &Column) -> Option<String> {
+        match self.pool {
+            Pool::Sqlite(_) => sqlite::inlined_type(&column.column_type).map(str::to_owned),
+            Pool::Postgres(_) => postgres::inlined_type(column),
+        }
+    }
+
+    /// SQL that gives such a value as text.
+    pub(crate) fn inlined_text(&self, column: &str, column_type: &ColumnType) -> String {
+        match self.pool {
+            Pool::Sqlite(_) => sqlite::inlined_text(column, column_type),
+            Pool::Postgres(_) => postgres::inlined_text(column, column_type),
+        }
+    }
+
+    /// SQL that makes such a value of a text parameter.
+    pub(crate) fn inlined_value(&self, parameter: &str, column_type: &ColumnType) -> String {
+        match self.pool {
+            Pool::Sqlite(_) => sqlite::inlined_value(parameter, column_type),
+            Pool::Postgres(_) => postgres::inlined_value(parameter, column_type),
+        }
     }
 
     /// Takes the write lock; it is let go when the transaction is committed or dropped.
@@ -247,6 +257,11 @@ enum Connection {
 }
 
 impl WriteTransaction {
+    /// The database it is on.
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
     pub(crate) async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, Error> {
         self.backend.seams.count(&self.backend.name)?;
         let rows = match &mut self.connection {
