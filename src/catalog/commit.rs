@@ -544,14 +544,8 @@ impl<'a> Writer<'a> {
         ];
         self.transaction.insert("ducklake_snapshot", vec![snapshot]).await?;
         let order = |change: &Change| {
-            ["dropped_schema", "dropped_table", "dropped_view", "created_schema"]
-                .iter()
-                .position(|kind| *kind == change.kind)
-                .unwrap_or(match change.kind.as_str() {
-                    kind if kind.starts_with("created") => 4,
-                    "altered_table" | "altered_view" => 6,
-                    _ => 5,
-                })
+            let kinds = LISTING.iter().position(|kind| *kind == change.kind);
+            kinds.unwrap_or(LISTING.len())
         };
         self.listed.sort_by_key(order);
         let changes = vec![
@@ -593,6 +587,25 @@ impl<'a> Writer<'a> {
         schema.map(|schema| schema.name.clone()).unwrap_or_default()
     }
 }
+
+/// The order in which changes are listed.
+const LISTING: [&str; 15] = [
+    "dropped_schema",
+    "dropped_table",
+    "dropped_view",
+    "created_schema",
+    "created_table",
+    "created_view",
+    "inserted_into_table",
+    "deleted_from_table",
+    "altered_table",
+    "altered_view",
+    "inlined_insert",
+    "inlined_delete",
+    "inline_flush",
+    "merge_adjacent",
+    "rewrite_delete",
+];
 
 /// Now, but later than the last snapshot: time travel needs their order.
 fn after(last: DateTime<Utc>) -> DateTime<Utc> {

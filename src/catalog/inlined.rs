@@ -131,17 +131,8 @@ impl Catalog {
     }
 
     pub(super) async fn inlining_option(&self, table: &Table) -> Result<usize> {
-        let sql = "SELECT scope, value FROM ducklake_metadata \
-                   WHERE key = 'data_inlining_row_limit' AND (scope IS NULL \
-                   OR (scope = 'schema' AND scope_id = $1) OR (scope = 'table' AND scope_id = $2))";
-        let values = [table.schema_id.0.into(), table.id.0.into()];
-        let rows = self.backend().query(sql, &values).await?;
-        let of = |scope: Option<&str>| {
-            let row = rows.iter().find(|row| row.opt_text(0).as_deref() == scope);
-            row.and_then(|row| row.opt_text(1)?.parse().ok())
-        };
-        let limit = of(Some("table")).or_else(|| of(Some("schema"))).or_else(|| of(None));
-        Ok(limit.unwrap_or(DEFAULT_LIMIT))
+        let limit = self.options_of(table).await?.remove("data_inlining_row_limit");
+        Ok(limit.and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_LIMIT))
     }
 
     async fn inlined_tables(&self, table: TableId) -> Result<Vec<InlinedTable>> {

@@ -16,7 +16,7 @@ use crate::catalog::FileGroup;
 use crate::catalog::model::*;
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::{self, Moved, deletes};
-use crate::write::{Staged, Target, write_whole};
+use crate::write::{Staged, write_whole};
 
 /// The option that says how large files become, and what it is without.
 const TARGET_FILE_SIZE: &str = "target_file_size";
@@ -271,7 +271,7 @@ impl Upkeep {
         option: &str,
         default: T,
     ) -> Result<T> {
-        match self.catalog.closest_option(table, option).await? {
+        match self.catalog.options_of(table).await?.remove(option) {
             None => Ok(default),
             Some(text) => text.parse().map_err(|_| {
                 Error::invalid(format!("option \"{option}\" is {text:?}, which is not a number"))
@@ -374,8 +374,7 @@ impl Upkeep {
         // All rows are of one partition, and by the rules of their day.
         let (constraints, partition) = (vec![], None);
         let like = Table { columns, directory, constraints, partition, ..table };
-        let storage = Arc::clone(&self.storage);
-        let mut target = Target::new(&self.state, like, storage, staged, self.progress.clone())?;
+        let mut target = self.target(like, staged).await?;
         if first_row_id.is_none() {
             target = target.with_row_ids();
         }

@@ -16,7 +16,7 @@ use crate::catalog::model::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::types::{ROW_ID_COLUMN, SNAPSHOT_COLUMN, table_schema};
 use crate::table::{deletes as positions, inlined};
-use crate::write::{Staged, Target, deletes};
+use crate::write::{Staged, deletes};
 
 impl Upkeep {
     /// Writes the rows, and the positions of deleted rows, that the catalog keeps of tables to files.
@@ -122,9 +122,7 @@ impl Upkeep {
         // Nothing is checked: rows of older forms were by the rules of their day.
         let like = Table { columns, partition, constraints: vec![], ..table.clone() };
         let batch = batch(&like, &rows)?;
-        let (storage, staged) = (Arc::clone(&self.storage), Arc::clone(staged));
-        let progress = self.progress.clone();
-        let target = Target::new(&self.state, like, storage, Arc::clone(&staged), progress)?;
+        let target = self.target(like, Arc::clone(staged)).await?;
         let target = target.with_row_ids().with_snapshots();
         let mut files = Vec::new();
         for (partition, indices) in target.divided(&batch)? {
@@ -142,7 +140,7 @@ impl Upkeep {
             let ended = match ended.is_empty() {
                 true => None,
                 false => {
-                    let with = (&*self.storage, &*staged);
+                    let with = (&*self.storage, &**staged);
                     Some(deletes::delete_file(table, &file.path, &ended, true, with).await?)
                 }
             };

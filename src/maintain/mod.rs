@@ -32,6 +32,7 @@ use crate::catalog::model::{Schema, SnapshotId, SnapshotRecord, Table, TableId};
 use crate::catalog::{Catalog, Expiry};
 use crate::error::Result;
 use crate::storage::Storage;
+use crate::write::{Staged, Target, WriteOptions};
 
 /// Whether something is done, or only told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +87,19 @@ pub(crate) struct Flushed {
 }
 
 impl Upkeep {
+    /// Where rows of a table go.
+    async fn target(&self, table: Table, staged: Arc<Staged>) -> Result<Target> {
+        let options = WriteOptions::of(&self.catalog.options_of(&table).await?)?;
+        let (storage, progress) = (Arc::clone(&self.storage), self.progress.clone());
+        Target::new(&self.state, table, options, storage, staged, progress)
+    }
+
     /// Whether upkeep of `scope` looks after a table.
     async fn is_in(&self, scope: Scope, schema: &Schema, table: &Table) -> Result<bool> {
         let Scope::All { schema: wanted } = scope else {
             return Ok(true);
         };
-        let option = self.catalog.closest_option(table, "auto_compact").await?;
+        let option = self.catalog.options_of(table).await?.remove("auto_compact");
         let is_wanted = wanted.is_none_or(|wanted| wanted == schema.id);
         Ok(is_wanted && option.as_deref() != Some("false"))
     }

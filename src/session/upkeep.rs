@@ -82,8 +82,11 @@ impl Session {
     pub(super) async fn call(&mut self, call: &Call) -> Result<Outcome> {
         let name = &call.name;
         self.check_warehouse(name.schema.as_deref()).map_err(|e| e.or_span(name.span))?;
+        if name.name == "set_option" {
+            return self.set_option(call).await.map_err(|e| e.or_span(name.span));
+        }
         let Some(procedure) = PROCEDURES.iter().find(|known| known.name == name.name) else {
-            let names = PROCEDURES.iter().map(|known| known.name);
+            let names = PROCEDURES.iter().map(|known| known.name).chain(["set_option"]);
             return Err(Error::no_such("procedure", &name.name, names).or_span(name.span));
         };
         let planner = self.planner().await?;

@@ -20,6 +20,7 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 
 use super::check::plan_expr;
+use super::options::WriteOptions;
 use crate::catalog::model::{FilePartition, PartitionId, Table};
 use crate::error::Result;
 use crate::table::partition::{self, PartitionValue};
@@ -38,14 +39,21 @@ pub(super) struct Partitions {
     id: PartitionId,
     /// With the names of their directories.
     keys: Vec<(Arc<PartitionValue>, String)>,
+    /// Whether there are such directories.
+    hive: bool,
 }
 
 impl Arrangement {
-    pub(super) fn plan(state: &SessionState, table: &Table, sorts: bool) -> Result<Self> {
+    pub(super) fn plan(
+        state: &SessionState,
+        table: &Table,
+        options: &WriteOptions,
+    ) -> Result<Self> {
         let partitions = table.partition.as_ref().map(|spec| -> Result<Partitions> {
-            Ok(Partitions { id: spec.id, keys: partition::values(table, spec)? })
+            let keys = partition::values(table, spec)?;
+            Ok(Partitions { id: spec.id, keys, hive: options.hive_file_pattern })
         });
-        let sort = if sorts { sort_exprs(state, table)? } else { vec![] };
+        let sort = if options.sort_on_insert { sort_exprs(state, table)? } else { vec![] };
         Ok(Self { partitions: partitions.transpose()?, sort })
     }
 
@@ -115,7 +123,7 @@ impl Partitions {
 
     /// The directory of a partition below its table's.
     pub(super) fn directory(&self, partition: &FilePartition) -> String {
-        let keys = self.keys.iter().zip(&partition.values);
+        let keys = self.keys.iter().zip(&partition.values).filter(|_| self.hive);
         keys.map(|((_, name), value)| partition::directory(name, value.as_deref())).collect()
     }
 }
