@@ -30,6 +30,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result as DataFusionResult, Statistics};
 use datafusion::datasource::TableType;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -38,7 +39,7 @@ use self::bucket::BucketStatistics;
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};
 use crate::catalog::Transaction;
-use crate::catalog::model::{Column, ColumnId, DataFile, Table};
+use crate::catalog::model::{Column, ColumnId, DataFile, SnapshotId, Table};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
@@ -155,6 +156,29 @@ impl LakeTable {
         let groups = self.transaction.inlined_rows(&self.table).await?;
         groups.iter().map(|group| self.layout.batch(group)).collect()
     }
+}
+
+/// The rows of `files` that are there at a snapshot, as `columns` and then the
+/// [identity](types::Identity) of each. One partition after the other, the plan gives them in the
+/// order of the files, with no more than one partition for each store.
+pub(crate) async fn rows_of(
+    columns: &[Column],
+    files: Vec<DataFile>,
+    at: SnapshotId,
+    state: &SessionState,
+    storage: &Storage,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let layout = Layout::with_identity(columns)?;
+    let described = |file: DataFile| async {
+        let missing = deletes::missing(storage, &file, at).await?;
+        let statistics = Arc::new(stats::bounds(&file, layout.columns(), layout.in_files()));
+        Ok::<_, Error>(ScanFile { file, statistics, missing })
+    };
+    let files = stream::iter(files).map(described).buffered(CONCURRENT_DELETES);
+    let files = files.try_collect().await?;
+    let mut state = state.clone();
+    state.config_mut().options_mut().execution.target_partitions = 1;
+    scan::scan(&layout, storage, &state, files, None, None)
 }
 
 /// Whether a filter needs only columns that `schema` has.

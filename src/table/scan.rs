@@ -1,8 +1,9 @@
 //! Chosen files as a plan: one `DataSourceExec` over Parquet for each object store.
 //!
 //! ```text
-//! table schema = columns | row id || file | first row id || position      || identity only
-//!                from the files  | constants of each file | from the reader
+//! table schema = columns | row id, snapshot || file, first row id and snapshot || position
+//!                         from the files    || constants of each file         || from the reader
+//!                         └──────────────────────── identity only ───────────────────────────┘
 //! ```
 
 use std::collections::BTreeMap;
@@ -61,7 +62,7 @@ impl Layout {
 
     /// The columns, and after them the identity of each row.
     pub(super) fn with_identity(columns: &[Column]) -> Result<Self> {
-        let columns: Vec<Column> = columns.iter().cloned().chain([Identity::column()]).collect();
+        let columns: Vec<Column> = columns.iter().cloned().chain(Identity::columns()).collect();
         let constants: Vec<FieldRef> = Identity::constants().map(Arc::new).into();
         let schema = TableSchema::builder(table_schema(&columns)?)
             .with_table_partition_cols(constants)
@@ -86,7 +87,8 @@ impl Layout {
 
     /// Rows of the catalog with all that a scan can give.
     pub(super) fn batch(&self, rows: &InlinedRows) -> Result<RecordBatch> {
-        let n_columns = self.columns.len() - usize::from(self.has_identity);
+        let n_columns =
+            self.columns.len() - if self.has_identity { Identity::columns().len() } else { 0 };
         let columns = self.columns.iter().take(n_columns);
         let mut arrays = columns
             .map(|column| inlined::array(rows, column))
@@ -96,10 +98,10 @@ impl Layout {
             let of = |value: fn(&InlinedRow) -> Option<i64>| -> ArrayRef {
                 Arc::new(rows.rows.iter().map(value).collect::<Int64Array>())
             };
-            arrays.push(of(|row| row.row_id));
+            let unknown = || new_null_array(&DataType::Int64, n_rows);
+            arrays.extend([of(|row| row.row_id), unknown()]);
             arrays.push(Arc::new(Int64Array::from_value(INLINED.0, n_rows)));
-            arrays.push(new_null_array(&DataType::Int64, n_rows));
-            arrays.push(of(|row| Some(row.place)));
+            arrays.extend([unknown(), unknown(), of(|row| Some(row.place))]);
         }
         // What NOT NULL promises was checked when the rows were written.
         RecordBatch::try_new(Arc::clone(self.schema()), arrays)
@@ -111,6 +113,7 @@ impl Layout {
             true => vec![
                 ScalarValue::Int64(file.id.map(|id| id.0)),
                 ScalarValue::Int64(file.row_id_start),
+                ScalarValue::Int64(file.begin.map(|snapshot| snapshot.0)),
             ],
             false => vec![],
         }
