@@ -18,9 +18,11 @@ mod etl;
 mod faults;
 mod files;
 mod interop;
+mod kill;
 mod postgres;
 mod s3;
 #[path = "../support/services.rs"]
 mod services;
 mod support;
 mod tidy;
+mod weave;
