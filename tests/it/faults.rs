@@ -309,7 +309,6 @@ fn a_full_disk_changes_nothing() {
         return;
     };
     let path = disk.0.join("f.wh");
-    sql(&path, "CALL set_option('data_inlining_row_limit', 0)");
     sql(&path, "CREATE TABLE t AS SELECT 1 AS a");
     let big = "CREATE OR REPLACE TABLE t AS SELECT i AS a, md5(i::text) AS h \
                FROM generate_series(1, 400000) AS g(i)";
