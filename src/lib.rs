@@ -91,6 +91,7 @@ pub mod cli;
 mod config;
 pub mod diagnostic;
 pub mod error;
+mod maintain;
 mod session;
 mod source;
 pub mod sql;

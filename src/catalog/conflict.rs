@@ -4,7 +4,9 @@
 //! rebased: they commit as they are, with new ids.
 
 use super::changes::{Change, Target};
-use super::model::{Altered, Changes, Schema, Table, TableId, ViewId, same_name};
+use super::model::{
+    Altered, Changes, Compaction, CompactionKind, Flush, Schema, Table, TableId, ViewId, same_name,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Checks `mine` against what others committed since its base. `schemas` are those that `mine`
@@ -20,6 +22,44 @@ pub(crate) fn check(mine: &Changes, schemas: &[Schema], theirs: &[Change]) -> Re
         }
     }
     Ok(())
+}
+
+/// The same for files that take the place of others. Whether those are still as they were read is
+/// checked file by file, under the lock; what is left are changes of the table itself.
+pub(crate) fn check_compaction(mine: &Compaction, theirs: &[Change]) -> Result<()> {
+    let id = Target::Id(mine.table.id.0);
+    let clash = theirs.iter().filter(|change| change.target == id).find(|change| {
+        match change.kind.as_str() {
+            "dropped_table" => true,
+            // What a rewrite writes is of the newest form, a merged file of its rows' own.
+            "altered_table" => mine.kind == CompactionKind::Rewrite,
+            _ => false,
+        }
+    });
+    match clash {
+        None => Ok(()),
+        Some(_) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("another transaction was first: it changed table \"{}\"", mine.table.name),
+        )
+        .with_help("nothing was changed; run the statement again")),
+    }
+}
+
+/// The same for rows that move from the catalog into files: none of them may have changed.
+pub(crate) fn check_flush(mine: &Flush, theirs: &[Change]) -> Result<()> {
+    const CLASHES: [&str; 4] =
+        ["dropped_table", "inlined_delete", "inline_flush", "flushed_inlined"];
+    let id = Target::Id(mine.table.id.0);
+    let clashes = |change: &Change| change.target == id && CLASHES.contains(&change.kind.as_str());
+    match theirs.iter().any(clashes) {
+        false => Ok(()),
+        true => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("another transaction was first: it changed table \"{}\"", mine.table.name),
+        )
+        .with_help("nothing was changed; run the statement again")),
+    }
 }
 
 fn conflict(mine: &Changes, schemas: &[Schema], theirs: &Change) -> Option<String> {

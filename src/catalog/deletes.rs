@@ -68,7 +68,7 @@ impl Writer<'_> {
         }
     }
 
-    fn delete_file_row(
+    pub(super) fn delete_file_row(
         &mut self,
         new: &NewDeleteFile,
         file: i64,
@@ -108,7 +108,11 @@ impl Writer<'_> {
     }
 
     /// Every file is still there, with the delete file that was merged from.
-    async fn check_current(&mut self, table: TableId, deletions: &[Deletion]) -> Result<()> {
+    pub(super) async fn check_current(
+        &mut self,
+        table: TableId,
+        deletions: &[Deletion],
+    ) -> Result<()> {
         let committed: Vec<&Deletion> =
             deletions.iter().filter(|deletion| !deletion.file.is_provisional()).collect();
         let mut current: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();

@@ -11,7 +11,7 @@ use super::model::*;
 use super::read::{VISIBLE, path};
 use super::types::parse_type;
 use super::widen::{leaves, retype_stats};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 impl Catalog {
     /// How many data files a table has.
@@ -23,7 +23,8 @@ impl Catalog {
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
-    /// The data files of a table in the order they were added, with the statistics of `stats_of`.
+    /// The data files of a table in the order they were added, with the statistics of `stats_of`. If
+    /// the snapshot has expired meanwhile, some may be gone: then none are given.
     pub async fn data_files(
         &self,
         at: SnapshotId,
@@ -47,7 +48,23 @@ impl Catalog {
             self.retype_stats(table, stats_of, &mut files).await?;
             self.attach_partitions(table, &mut files).await?;
         }
+        self.check_unexpired(at).await?;
         Ok(files.into_values().collect())
+    }
+
+    /// What was read of a snapshot before is all there was of it, if it is still there.
+    async fn check_unexpired(&self, at: SnapshotId) -> Result<()> {
+        match self.snapshot_with_id(at).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("snapshot {at} has expired while it was read"),
+            )
+            .with_help(
+                "begin again; let snapshots live longer than the longest transaction: \
+                 expire_snapshots(older_than => …)",
+            )),
+        }
     }
 
     async fn attach_deletes(

@@ -76,8 +76,16 @@ impl Transaction {
 
     /// What to commit.
     pub fn into_commit(self, author: Option<String>, message: Option<String>) -> Commit {
-        let deletions = BTreeMap::new();
-        Commit { base: self.base, changes: self.changes, deletions, expects: None, author, message }
+        Commit {
+            base: self.base,
+            changes: self.changes,
+            deletions: BTreeMap::new(),
+            compaction: None,
+            flush: None,
+            expects: None,
+            author,
+            message,
+        }
     }
 
     /// Every snapshot up to the pinned one, oldest first.

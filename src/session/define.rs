@@ -254,7 +254,7 @@ impl Session {
         })
     }
 
-    fn check_warehouse(&self, catalog: Option<&str>) -> Result<()> {
+    pub(super) fn check_warehouse(&self, catalog: Option<&str>) -> Result<()> {
         let own = self.warehouse.name();
         match catalog {
             Some(other) if !other.eq_ignore_ascii_case(own) => {

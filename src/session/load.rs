@@ -131,7 +131,7 @@ impl Session {
         let planner = self.planner_on(transaction);
         let new = self.target(planner.state(), table, transaction, staged).await?;
         let kept = self.target(planner.state(), table, transaction, staged).await?;
-        let kept = kept.with_row_ids()?;
+        let kept = kept.with_row_ids();
         for InlinedRows { columns, rows, column_stats } in groups {
             let (with_ids, without): (Vec<_>, Vec<_>) =
                 rows.into_iter().partition(|row| row.row_id.is_some());

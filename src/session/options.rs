@@ -66,20 +66,9 @@ const OPTIONS: &[(&str, Kind, &str)] = &[
 ];
 
 impl Session {
-    /// `CALL procedure(…)`.
-    pub(super) async fn call(&mut self, call: &Call) -> Result<Outcome> {
-        let own = self.warehouse.name();
-        let is_ours = call.name.schema.as_deref().is_none_or(|prefix| prefix == own);
-        match call.name.name.as_str() {
-            "set_option" if is_ours => self.set_option(call).await,
-            _ => Err(Error::no_such("procedure", &call.name.to_string(), ["set_option"])),
-        }
-        .map_err(|e| e.or_span(call.name.span))
-    }
-
     /// `set_option(key, value [, table_name => t] [, schema => s])`. Options are not part of a
     /// transaction: they hold from now on.
-    async fn set_option(&mut self, call: &Call) -> Result<Outcome> {
+    pub(super) async fn set_option(&mut self, call: &Call) -> Result<Outcome> {
         if self.warehouse.is_read_only() {
             return Err(Error::unsupported("the warehouse is open for reading only")
                 .with_help("open it without --read-only to change it"));

@@ -78,6 +78,7 @@ pub(crate) enum Command {
     DropView { names: Vec<RelationRef>, if_exists: bool },
     Comment(Comment),
     Call(Call),
+    Checkpoint { warehouse: Option<Ident> },
     Insert(Insert),
     ChangeRows(Box<dml::RowChange>),
     Truncate { tables: Vec<RelationRef> },

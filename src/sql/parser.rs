@@ -200,6 +200,12 @@ impl StatementParser<'_> {
                 Ok(Command::Reset { name: self.setting_name()? })
             }
             Keyword::PREPARE => self.prepare(),
+            _ if value.eq_ignore_ascii_case("checkpoint") => {
+                self.parser.next_token();
+                let is_named = self.parser.peek_token_ref().token != Token::EOF;
+                let warehouse = if is_named { Some(self.identifier()?) } else { None };
+                Ok(Command::Checkpoint { warehouse })
+            }
             _ if value.eq_ignore_ascii_case("summarize") => {
                 self.parser.next_token();
                 self.query_or_table().map(Command::Summarize)

@@ -30,6 +30,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result as DataFusionResult, Statistics};
 use datafusion::datasource::TableType;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -38,7 +39,7 @@ use self::bucket::BucketStatistics;
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};
 use crate::catalog::Transaction;
-use crate::catalog::model::{Column, ColumnId, DataFile, Table};
+use crate::catalog::model::{Column, ColumnId, DataFile, InlinedRows, SnapshotId, Table};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
@@ -155,6 +156,44 @@ impl LakeTable {
         let groups = self.transaction.inlined_rows(&self.table).await?;
         groups.iter().map(|group| self.layout.batch(group)).collect()
     }
+}
+
+/// Rows that are read to be written elsewhere, as they are.
+pub(crate) struct Moved<'a> {
+    /// In this form.
+    pub(crate) columns: &'a [Column],
+    /// Those of data files.
+    pub(crate) files: Vec<DataFile>,
+    /// Those that the catalog keeps.
+    pub(crate) inlined: Vec<InlinedRows>,
+    /// Whether each comes with its row id.
+    pub(crate) row_ids: bool,
+    /// Whether each comes with its snapshot.
+    pub(crate) snapshots: bool,
+}
+
+/// Rows as of a snapshot, with the columns that [`Moved`] asks for. With one store and no rows of the
+/// catalog the plan has one partition, which gives them in the order of the files.
+pub(crate) async fn moved(
+    rows: Moved<'_>,
+    at: SnapshotId,
+    state: &SessionState,
+    storage: &Storage,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let layout = Layout::with_identity(rows.columns)?;
+    let described = |file: DataFile| async {
+        let missing = deletes::missing(storage, &file, at).await?;
+        let statistics = Arc::new(stats::bounds(&file, layout.columns(), layout.in_files()));
+        Ok::<_, Error>(ScanFile { file, statistics, missing })
+    };
+    let files = stream::iter(rows.files).map(described).buffered(CONCURRENT_DELETES);
+    let files = files.try_collect().await?;
+    let mut state = state.clone();
+    state.config_mut().options_mut().execution.target_partitions = 1;
+    let scan = scan::scan(&layout, storage, &state, files, None, None)?;
+    let inlined = rows.inlined.iter().map(|group| layout.batch(group));
+    let scan = scan::with_rows(scan, &layout, inlined.collect::<Result<_>>()?, None)?;
+    scan::identified(scan, rows.columns.len(), rows.row_ids, rows.snapshots)
 }
 
 /// Whether a filter needs only columns that `schema` has.

@@ -1,8 +1,9 @@
 //! Chosen files as a plan: one `DataSourceExec` over Parquet for each object store.
 //!
 //! ```text
-//! table schema = columns | row id || file | first row id || position      || identity only
-//!                from the files  | constants of each file | from the reader
+//! table schema = columns | row id, snapshot || file, first row id and snapshot || position
+//!                         from the files    || constants of each file         || from the reader
+//!                         └──────────────────────── identity only ───────────────────────────┘
 //! ```
 
 use std::collections::BTreeMap;
@@ -22,14 +23,18 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{self, binary, case, col, is_not_null};
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 use object_store::ObjectMeta;
 use roaring::RoaringTreemap;
 
-use super::types::{Identity, table_schema};
+use super::types::{Identity, ROW_ID_COLUMN, SNAPSHOT_COLUMN, table_schema};
 use super::{adapter, deletes, inlined, stats};
 use crate::catalog::model::{Column, DataFile, INLINED, InlinedRow, InlinedRows};
 use crate::error::{Error, ErrorKind, Result};
@@ -61,7 +66,7 @@ impl Layout {
 
     /// The columns, and after them the identity of each row.
     pub(super) fn with_identity(columns: &[Column]) -> Result<Self> {
-        let columns: Vec<Column> = columns.iter().cloned().chain([Identity::column()]).collect();
+        let columns: Vec<Column> = columns.iter().cloned().chain(Identity::columns()).collect();
         let constants: Vec<FieldRef> = Identity::constants().map(Arc::new).into();
         let schema = TableSchema::builder(table_schema(&columns)?)
             .with_table_partition_cols(constants)
@@ -86,7 +91,8 @@ impl Layout {
 
     /// Rows of the catalog with all that a scan can give.
     pub(super) fn batch(&self, rows: &InlinedRows) -> Result<RecordBatch> {
-        let n_columns = self.columns.len() - usize::from(self.has_identity);
+        let n_columns =
+            self.columns.len() - if self.has_identity { Identity::columns().len() } else { 0 };
         let columns = self.columns.iter().take(n_columns);
         let mut arrays = columns
             .map(|column| inlined::array(rows, column))
@@ -96,10 +102,10 @@ impl Layout {
             let of = |value: fn(&InlinedRow) -> Option<i64>| -> ArrayRef {
                 Arc::new(rows.rows.iter().map(value).collect::<Int64Array>())
             };
-            arrays.push(of(|row| row.row_id));
+            let unknown = || new_null_array(&DataType::Int64, n_rows);
+            arrays.extend([of(|row| row.row_id), unknown()]);
             arrays.push(Arc::new(Int64Array::from_value(INLINED.0, n_rows)));
-            arrays.push(new_null_array(&DataType::Int64, n_rows));
-            arrays.push(of(|row| Some(row.place)));
+            arrays.extend([unknown(), unknown(), of(|row| Some(row.place))]);
         }
         // What NOT NULL promises was checked when the rows were written.
         RecordBatch::try_new(Arc::clone(self.schema()), arrays)
@@ -111,6 +117,7 @@ impl Layout {
             true => vec![
                 ScalarValue::Int64(file.id.map(|id| id.0)),
                 ScalarValue::Int64(file.row_id_start),
+                ScalarValue::Int64(file.begin.map(|snapshot| snapshot.0)),
             ],
             false => vec![],
         }
@@ -160,6 +167,39 @@ pub(super) fn with_rows(
         true => Ok(rows),
         false => Ok(UnionExec::try_new(vec![scan, rows])?),
     }
+}
+
+/// The first columns of a scan with identity, and the row id and the snapshot of each row: its own,
+/// or what follows from its file.
+pub(super) fn identified(
+    scan: Arc<dyn ExecutionPlan>,
+    n_columns: usize,
+    row_ids: bool,
+    snapshots: bool,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = scan.schema();
+    let column = |name: &str| col(name, &schema);
+    let own_or = |own: Arc<dyn PhysicalExpr>, other| {
+        case(None, vec![(is_not_null(Arc::clone(&own))?, own)], Some(other))
+    };
+    let mut exprs: Vec<(Arc<dyn PhysicalExpr>, String)> = schema.fields()[..n_columns]
+        .iter()
+        .enumerate()
+        .map(|(index, field)| {
+            let column = expressions::Column::new(field.name(), index);
+            (Arc::new(column) as Arc<dyn PhysicalExpr>, field.name().clone())
+        })
+        .collect();
+    if row_ids {
+        let (first, position) = (column(Identity::FIRST_ROW_ID)?, column(Identity::POSITION)?);
+        let counted = binary(first, Operator::Plus, position, &schema)?;
+        exprs.push((own_or(column(Identity::ROW_ID)?, counted)?, ROW_ID_COLUMN.to_owned()));
+    }
+    if snapshots {
+        let own = own_or(column(Identity::SNAPSHOT)?, column(Identity::FIRST_SNAPSHOT)?)?;
+        exprs.push((own, SNAPSHOT_COLUMN.to_owned()));
+    }
+    Ok(Arc::new(ProjectionExec::try_new(exprs, scan)?))
 }
 
 fn scan_store(

@@ -109,6 +109,18 @@ impl Partitions {
         ranges.into_iter().map(run).collect()
     }
 
+    /// The rows of any batch by partition, in the order in which each is met first.
+    pub(super) fn divided(&self, batch: &RecordBatch) -> Result<Vec<(FilePartition, Vec<usize>)>> {
+        let mut parts: Vec<(FilePartition, Vec<usize>)> = Vec::new();
+        for (partition, rows) in self.runs(batch)? {
+            match parts.iter_mut().find(|(other, _)| *other == partition) {
+                Some((_, indices)) => indices.extend(rows),
+                None => parts.push((partition, rows.collect())),
+            }
+        }
+        Ok(parts)
+    }
+
     /// The directory of a partition below its table's.
     pub(super) fn directory(&self, partition: &FilePartition) -> String {
         let keys = self.keys.iter().zip(&partition.values).filter(|_| self.hive);

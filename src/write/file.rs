@@ -30,7 +30,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::Progress;
 use crate::storage::{self, Storage};
 use crate::table::convert::{Direction, convert};
-use crate::table::types::{ROW_ID, ROW_ID_COLUMN, file_schema, with_field_id};
+use crate::table::types::{
+    ROW_ID, ROW_ID_COLUMN, ROW_SNAPSHOT_ID, SNAPSHOT_COLUMN, file_schema, with_field_id,
+};
 
 /// The table that files are written for, and how.
 pub(crate) struct Target {
@@ -96,18 +98,40 @@ impl Target {
         self.arrangement.partitions()
     }
 
+    /// The rows of a batch by the file they belong in.
+    pub(crate) fn divided(
+        &self,
+        batch: &RecordBatch,
+    ) -> Result<Vec<(Option<FilePartition>, Vec<usize>)>> {
+        match self.partitions() {
+            None => Ok(vec![(None, (0..batch.num_rows()).collect())]),
+            Some(partitions) => {
+                let parts = partitions.divided(batch)?.into_iter();
+                Ok(parts.map(|(partition, rows)| (Some(partition), rows)).collect())
+            }
+        }
+    }
+
     /// Refuses rows that break a rule of the table.
     pub(crate) fn check(&self, batch: &RecordBatch) -> Result<()> {
         self.checks.verify(batch)
     }
 
     /// The same table, with the row id of each row after its columns.
-    pub(crate) fn with_row_ids(mut self) -> Result<Self> {
-        let row_id = Field::new(ROW_ID_COLUMN, DataType::Int64, true);
-        let row_id = Arc::new(with_field_id(row_id, ROW_ID));
-        let fields = self.file_schema.fields().iter().cloned().chain([row_id]);
+    pub(crate) fn with_row_ids(self) -> Self {
+        self.with_column(ROW_ID_COLUMN, ROW_ID)
+    }
+
+    /// The same table, with the snapshot of each row after its columns and its row id, if it has one.
+    pub(crate) fn with_snapshots(self) -> Self {
+        self.with_column(SNAPSHOT_COLUMN, ROW_SNAPSHOT_ID)
+    }
+
+    fn with_column(mut self, name: &str, id: i64) -> Self {
+        let column = Arc::new(with_field_id(Field::new(name, DataType::Int64, true), id));
+        let fields = self.file_schema.fields().iter().cloned().chain([column]);
         self.file_schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok(self)
+        self
     }
 
     /// Bytes after which a file is finished.
@@ -158,7 +182,7 @@ impl Target {
         let mut arrays = columns
             .map(|(column, array)| convert(array, column, Direction::ToFile))
             .collect::<Result<Vec<_>>>()?;
-        // Row ids, if there are any, have one form.
+        // Row ids and snapshots, if there are any, have one form.
         arrays.extend(batch.columns().iter().skip(arrays.len()).cloned());
         RecordBatch::try_new(Arc::clone(&self.file_schema), arrays)
             .map_err(|e| Error::internal(format!("a batch does not fit its table: {e}")))

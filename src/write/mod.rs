@@ -10,7 +10,7 @@
 //! Up to as many rows as the option `data_inlining_row_limit` says become no file at all: the
 //! catalog keeps them. Files are named, written and synced before the catalog learns of them; [`Staged`] deletes them
 //! again unless the commit that names them succeeds. Memory holds one row group per writer.
-//! What makes a commit is the session's. [`mod@file`] is one file, [`stats`] its statistics; [`rows`]
+//! What makes a commit is the caller's. [`mod@file`] is one file, [`stats`] its statistics; [`rows`]
 //! writes what UPDATE and MERGE change, [`deletes`] the positions that they and DELETE leave.
 
 mod arrange;
@@ -96,6 +96,33 @@ pub(crate) async fn write(
     }
     outputs.sort_by_key(|(partition, _)| *partition);
     finish(outputs.into_iter().map(|(_, output)| output).collect(), &target).await
+}
+
+/// Runs `plan` and writes its rows as one file, whatever its size and whatever the table demands of
+/// new rows; no file for no rows. They are in the order of the plan's partitions, or in the table's.
+pub(crate) async fn write_whole(
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    target: &Target,
+) -> Result<Option<DataFile>> {
+    let plan = target.arrange(&plan, 1)?.unwrap_or(plan);
+    let mut file: Option<FileWriter> = None;
+    for partition in 0..plan.output_partitioning().partition_count() {
+        let mut rows = plan.execute(partition, Arc::clone(&context))?;
+        while let Some(batch) = rows.try_next().await? {
+            if batch.num_rows() > 0 {
+                let file = match &mut file {
+                    Some(file) => file,
+                    none => none.insert(target.begin(None)?),
+                };
+                file.write(target, &batch).await?;
+            }
+        }
+    }
+    match file {
+        Some(file) => file.finish(target).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The files of all partitions; their small ends become one, and a few rows in all none.

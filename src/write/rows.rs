@@ -62,7 +62,7 @@ pub(crate) struct Changed {
 impl RowTarget {
     /// New rows go to `inserted`, rows that keep their id to `updated`.
     pub(crate) fn new(inserted: Target, updated: Target, once: bool) -> Result<Self> {
-        let (updated, table) = (updated.with_row_ids()?, inserted.table_name().to_owned());
+        let (updated, table) = (updated.with_row_ids(), inserted.table_name().to_owned());
         let (gone, new_rows) = (Mutex::default(), AtomicU64::new(0));
         Ok(Self { table, inserted, updated, gone, new_rows, once })
     }
