@@ -266,13 +266,13 @@ fn made_up(table: &Table, index: u32) -> DataFile {
         file_size_bytes: ROWS * 8 * COLUMNS as u64,
         footer_size: Some(4096),
         row_id_start: None,
-        partition: None,
         column_stats,
         begin: None,
         partial_max: None,
         name_mapping: None,
         deletes: vec![],
         deleted: Default::default(),
+        partition: None,
     }
 }
 

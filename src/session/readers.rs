@@ -109,7 +109,8 @@ impl VisitorMut for Finder {
 fn earlier(name: &ObjectName, version: TableVersion) -> (String, What, String) {
     let key = format!("{name} {version}");
     let alias = name.0.last().and_then(|part| part.as_ident()).map(fold).unwrap_or_default();
-    (key, What::Earlier { name: name.clone(), version: Box::new(version) }, alias)
+    let version = Box::new(version);
+    (key, What::Earlier { name: name.clone(), version }, alias)
 }
 
 /// The reader that a name in FROM stands for: its key, itself, and the alias it has unless the
