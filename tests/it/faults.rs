@@ -22,9 +22,9 @@ use crate::support::{Kind, Lake, files, gotgan, on_each_catalog, query, scratch,
 
 /// The local file system, of which only so many calls succeed.
 #[derive(Debug)]
-struct Failing {
-    inner: LocalFileSystem,
-    left: AtomicU64,
+pub(crate) struct Failing {
+    pub(crate) inner: LocalFileSystem,
+    pub(crate) left: AtomicU64,
 }
 
 impl fmt::Display for Failing {
@@ -108,7 +108,7 @@ async fn filled(lake: &Lake) -> Session {
     session
 }
 
-async fn one(session: &mut Session, query: &str) -> String {
+pub(crate) async fn one(session: &mut Session, query: &str) -> String {
     let batches = session.sql(query).await.unwrap().collect().await.unwrap();
     let column =
         arrow::compute::cast(batches[0].column(0), &arrow::datatypes::DataType::Utf8).unwrap();
@@ -171,12 +171,12 @@ fn every_catalog_call_may_fail(kind: Kind) {
     });
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().unwrap()
 }
 
 /// A sequence of pseudo-random numbers; the seed is printed when a test fails.
-fn random(seed: &mut u64) -> u64 {
+pub(crate) fn random(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
     *seed ^= *seed >> 7;
     *seed ^= *seed << 17;

@@ -26,3 +26,4 @@ mod s3;
 mod services;
 mod support;
 mod tidy;
+mod upkeep;
