@@ -63,6 +63,9 @@ impl Catalog {
             if let Some(compaction) = &commit.compaction {
                 conflict::check_compaction(compaction, &theirs)?;
             }
+            if let Some(flush) = &commit.flush {
+                conflict::check_flush(flush, &theirs)?;
+            }
         }
         if commit.expects.is_some_and(|id| id.0 != newest.id.0 + 1) {
             return Ok(Committed::Overtaken(newest));
@@ -189,6 +192,9 @@ impl<'a> Writer<'a> {
         }
         for (table, deletions) in &commit.deletions {
             self.delete(catalog, *table, deletions).await?;
+        }
+        if let Some(flush) = &commit.flush {
+            self.flush(catalog, flush).await?;
         }
         if let Some(compaction) = &commit.compaction {
             self.compact(catalog, compaction).await?;
@@ -538,14 +544,8 @@ impl<'a> Writer<'a> {
         ];
         self.transaction.insert("ducklake_snapshot", vec![snapshot]).await?;
         let order = |change: &Change| {
-            ["dropped_schema", "dropped_table", "dropped_view", "created_schema"]
-                .iter()
-                .position(|kind| *kind == change.kind)
-                .unwrap_or(match change.kind.as_str() {
-                    kind if kind.starts_with("created") => 4,
-                    "altered_table" | "altered_view" => 6,
-                    _ => 5,
-                })
+            let kinds = LISTING.iter().position(|kind| *kind == change.kind);
+            kinds.unwrap_or(LISTING.len())
         };
         self.listed.sort_by_key(order);
         let changes = vec![
@@ -587,6 +587,25 @@ impl<'a> Writer<'a> {
         schema.map(|schema| schema.name.clone()).unwrap_or_default()
     }
 }
+
+/// The order in which changes are listed.
+const LISTING: [&str; 15] = [
+    "dropped_schema",
+    "dropped_table",
+    "dropped_view",
+    "created_schema",
+    "created_table",
+    "created_view",
+    "inserted_into_table",
+    "deleted_from_table",
+    "altered_table",
+    "altered_view",
+    "inlined_insert",
+    "inlined_delete",
+    "inline_flush",
+    "merge_adjacent",
+    "rewrite_delete",
+];
 
 /// Now, but later than the last snapshot: time travel needs their order.
 fn after(last: DateTime<Utc>) -> DateTime<Utc> {
@@ -644,7 +663,7 @@ pub(super) fn relative<'a>(path: &'a str, directory: &str) -> (&'a str, bool) {
     }
 }
 
-fn file_row(
+pub(super) fn file_row(
     file: &DataFile,
     id: i64,
     table: TableId,
@@ -674,7 +693,7 @@ fn file_row(
     ]
 }
 
-fn partition_values(file: &DataFile, id: i64, table: TableId) -> Vec<Vec<Value>> {
+pub(super) fn partition_values(file: &DataFile, id: i64, table: TableId) -> Vec<Vec<Value>> {
     let values = file.partition.iter().flat_map(|partition| &partition.values).zip(0i64..);
     let row = |(value, index): (&Option<String>, i64)| {
         vec![id.into(), table.0.into(), index.into(), value.clone().into()]

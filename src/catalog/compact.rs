@@ -104,15 +104,6 @@ impl Catalog {
         }
         Ok(groups)
     }
-
-    /// A setting that tables, schemas and the whole catalog can have; the closest one counts.
-    pub(crate) async fn closest_option(&self, table: &Table, key: &str) -> Result<Option<String>> {
-        let sql = "SELECT value FROM ducklake_metadata WHERE key = $1 AND (scope IS NULL \
-                   OR (scope = 'schema' AND scope_id = $2) OR (scope = 'table' AND scope_id = $3)) \
-                   ORDER BY CASE scope WHEN 'table' THEN 0 WHEN 'schema' THEN 1 ELSE 2 END";
-        let values = [key.into(), table.schema_id.0.into(), table.id.0.into()];
-        Ok(self.backend().query(sql, &values).await?.first().and_then(|row| row.opt_text(0)))
-    }
 }
 
 impl Writer<'_> {

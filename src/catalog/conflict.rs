@@ -5,7 +5,7 @@
 
 use super::changes::{Change, Target};
 use super::model::{
-    Altered, Changes, Compaction, CompactionKind, Schema, Table, TableId, ViewId, same_name,
+    Altered, Changes, Compaction, CompactionKind, Flush, Schema, Table, TableId, ViewId, same_name,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -39,6 +39,22 @@ pub(crate) fn check_compaction(mine: &Compaction, theirs: &[Change]) -> Result<(
     match clash {
         None => Ok(()),
         Some(_) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("another transaction was first: it changed table \"{}\"", mine.table.name),
+        )
+        .with_help("nothing was changed; run the statement again")),
+    }
+}
+
+/// The same for rows that move from the catalog into files: none of them may have changed.
+pub(crate) fn check_flush(mine: &Flush, theirs: &[Change]) -> Result<()> {
+    const CLASHES: [&str; 4] =
+        ["dropped_table", "inlined_delete", "inline_flush", "flushed_inlined"];
+    let id = Target::Id(mine.table.id.0);
+    let clashes = |change: &Change| change.target == id && CLASHES.contains(&change.kind.as_str());
+    match theirs.iter().any(clashes) {
+        false => Ok(()),
+        true => Err(Error::new(
             ErrorKind::Conflict,
             format!("another transaction was first: it changed table \"{}\"", mine.table.name),
         )

@@ -68,7 +68,7 @@ impl Writer<'_> {
         }
     }
 
-    fn delete_file_row(
+    pub(super) fn delete_file_row(
         &mut self,
         new: &NewDeleteFile,
         file: i64,

@@ -45,7 +45,7 @@ pub(super) fn columns(backend: &Backend, columns: &[Column]) -> Option<String> {
     Some(definitions.join(", "))
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -61,13 +61,9 @@ impl Catalog {
         let mut all = Vec::new();
         for inlined in self.inlined_tables(table).await? {
             let columns = self.columns_of_version(table, inlined.schema_version).await?;
-            let list = columns.iter().map(|column| {
-                self.backend().inlined_text(&quoted(&column.name), &column.column_type)
-            });
-            let list: Vec<String> = list.collect();
             let sql = format!(
                 "SELECT row_id, {} FROM {} WHERE {VISIBLE} ORDER BY row_id",
-                list.join(", "),
+                self.texts(&columns),
                 quoted(&inlined.name)
             );
             let rows = self.backend().query(&sql, &[at.into()]).await?;
@@ -85,6 +81,46 @@ impl Catalog {
         Ok(all)
     }
 
+    /// All versions of the rows up to a snapshot, by inlined table, with the columns of each.
+    pub(super) async fn inlined_versions(
+        &self,
+        table: TableId,
+        through: SnapshotId,
+    ) -> Result<Vec<(String, Vec<Column>, Vec<InlinedVersion>)>> {
+        let mut all = Vec::new();
+        for inlined in self.inlined_tables(table).await? {
+            let columns = self.columns_of_version(table, inlined.schema_version).await?;
+            let sql = format!(
+                "SELECT row_id, begin_snapshot, end_snapshot, {} FROM {} \
+                 WHERE begin_snapshot <= $1 ORDER BY row_id, begin_snapshot",
+                self.texts(&columns),
+                quoted(&inlined.name)
+            );
+            let rows = self.backend().query(&sql, &[through.into()]).await?;
+            let version = |row: &Row| {
+                let values =
+                    (OWN.len()..OWN.len() + columns.len()).map(|index| row.opt_text(index));
+                Ok(InlinedVersion {
+                    row_id: row.int(0)?,
+                    begin: SnapshotId(row.int(1)?),
+                    end: row.opt_int(2)?.map(SnapshotId),
+                    values: values.collect(),
+                })
+            };
+            let rows = rows.iter().map(version).collect::<Result<Vec<_>>>()?;
+            all.push((inlined.name, columns, rows));
+        }
+        Ok(all)
+    }
+
+    /// The columns of an inlined table as text.
+    fn texts(&self, columns: &[Column]) -> String {
+        let texts = columns
+            .iter()
+            .map(|column| self.backend().inlined_text(&quoted(&column.name), &column.column_type));
+        texts.collect::<Vec<_>>().join(", ")
+    }
+
     /// Up to how many rows of a write are kept in the catalog; none if this table's cannot be.
     pub async fn inlining_limit(&self, table: &Table, is_new: bool) -> Result<usize> {
         let tables = self.inlined_tables(table.id).await?;
@@ -95,17 +131,8 @@ impl Catalog {
     }
 
     pub(super) async fn inlining_option(&self, table: &Table) -> Result<usize> {
-        let sql = "SELECT scope, value FROM ducklake_metadata \
-                   WHERE key = 'data_inlining_row_limit' AND (scope IS NULL \
-                   OR (scope = 'schema' AND scope_id = $1) OR (scope = 'table' AND scope_id = $2))";
-        let values = [table.schema_id.0.into(), table.id.0.into()];
-        let rows = self.backend().query(sql, &values).await?;
-        let of = |scope: Option<&str>| {
-            let row = rows.iter().find(|row| row.opt_text(0).as_deref() == scope);
-            row.and_then(|row| row.opt_text(1)?.parse().ok())
-        };
-        let limit = of(Some("table")).or_else(|| of(Some("schema"))).or_else(|| of(None));
-        Ok(limit.unwrap_or(DEFAULT_LIMIT))
+        let limit = self.options_of(table).await?.remove("data_inlining_row_limit");
+        Ok(limit.and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_LIMIT))
     }
 
     async fn inlined_tables(&self, table: TableId) -> Result<Vec<InlinedTable>> {

@@ -453,6 +453,67 @@ pub struct InlinedRow {
     pub values: Vec<Option<String>>,
 }
 
+/// Rows that the catalog keeps of a table in one form, of all snapshots.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InlinedHistory {
+    /// The table of the catalog that they are in.
+    pub name: String,
+    /// The top-level columns of that form.
+    pub columns: Vec<Column>,
+    /// The rows by row id and then by age.
+    pub rows: Vec<InlinedVersion>,
+}
+
+/// One version of a row that the catalog keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InlinedVersion {
+    /// Its row id.
+    pub row_id: i64,
+    /// The snapshot it came with.
+    pub begin: SnapshotId,
+    /// The snapshot it went with.
+    pub end: Option<SnapshotId>,
+    /// The text of each column's value.
+    pub values: Vec<Option<String>>,
+}
+
+/// What the catalog kept of a table, as files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Flush {
+    /// The table.
+    pub table: Table,
+    /// The newest snapshot whose rows are in the files.
+    pub through: SnapshotId,
+    /// The tables of the catalog that the rows were in.
+    pub inlined_tables: Vec<String>,
+    /// The rows.
+    pub files: Vec<FlushedFile>,
+    /// Deleted positions, merged into delete files.
+    pub deletions: Vec<Deletion>,
+}
+
+impl Flush {
+    /// The files that are visible once it is committed.
+    fn files(&self) -> Vec<String> {
+        let merged = self.deletions.iter().filter_map(|deletion| match &deletion.how {
+            DeletionKind::DeleteFile(file) => Some(file.path.clone()),
+            _ => None,
+        });
+        let ended = self.files.iter().filter_map(|flushed| flushed.ended.as_ref());
+        let data = self.files.iter().map(|flushed| flushed.file.path.clone());
+        data.chain(ended.map(|file| file.path.clone())).chain(merged).collect()
+    }
+}
+
+/// A data file of rows that the catalog kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlushedFile {
+    /// The file.
+    pub file: DataFile,
+    /// Those of its rows that had ended.
+    pub ended: Option<NewDeleteFile>,
+}
+
 /// Rows of one table that a transaction deletes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeletedFrom {
@@ -623,6 +684,8 @@ pub struct Commit {
     pub deletions: BTreeMap<TableId, Vec<Deletion>>,
     /// Files that take the place of others. A commit has either this or changes.
     pub compaction: Option<Compaction>,
+    /// Rows that move from the catalog into files, in a commit of its own.
+    pub flush: Option<Flush>,
     /// The id that files written for this commit say it has, if any does.
     pub expects: Option<SnapshotId>,
     /// Who commits, for history.
@@ -642,8 +705,10 @@ impl Commit {
         });
         let compacted = self.compaction.iter().flat_map(|compaction| &compaction.replacements);
         let compacted = compacted.filter_map(|replacement| replacement.file.as_ref());
+        let flushed = self.flush.iter().flat_map(Flush::files);
         data.chain(deletes.map(|file| file.path.clone()))
             .chain(compacted.map(|file| file.path.clone()))
+            .chain(flushed)
             .collect()
     }
 }

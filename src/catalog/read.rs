@@ -158,6 +158,19 @@ impl Catalog {
         Ok(Some(Relation::View(view)))
     }
 
+    /// The schema and the name of a table.
+    pub async fn table_name(
+        &self,
+        at: SnapshotId,
+        table: TableId,
+    ) -> Result<Option<(SchemaId, String)>> {
+        let sql = format!(
+            "SELECT schema_id, table_name FROM ducklake_table WHERE table_id = $2 AND {VISIBLE}"
+        );
+        let rows = self.backend().query(&sql, &[at.0.into(), table.0.into()]).await?;
+        rows.first().map(|row| Ok((SchemaId(row.int(0)?), row.text(1)?))).transpose()
+    }
+
     /// The rows of a name: exact ones, which an index finds, else those in another case.
     async fn named(
         &self,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Catalog;
 use super::evolve::number;
 use super::model::*;
+use super::options::SetOption;
 use super::widen::{leaves, retype_stats};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -80,6 +81,7 @@ impl Transaction {
             changes: self.changes,
             deletions: BTreeMap::new(),
             compaction: None,
+            flush: None,
             expects: None,
             author,
             message,
@@ -89,6 +91,20 @@ impl Transaction {
     /// Every snapshot up to the pinned one, oldest first.
     pub async fn history(&self) -> Result<Vec<SnapshotRecord>> {
         self.catalog.history(self.base.id).await
+    }
+
+    /// The options of the catalog, as they are now.
+    pub async fn options(&self) -> Result<Vec<SetOption>> {
+        self.catalog.options().await
+    }
+
+    /// The schema and the name of a table of the base.
+    pub async fn table_name(&self, table: TableId) -> Result<Option<(Schema, String)>> {
+        let Some((schema, name)) = self.catalog.table_name(self.base.id, table).await? else {
+            return Ok(None);
+        };
+        let schemas = self.schemas().await?;
+        Ok(schemas.into_iter().find(|other| other.id == schema).map(|schema| (schema, name)))
     }
 
     /// The schemas, by name.

@@ -16,7 +16,7 @@ use crate::catalog::FileGroup;
 use crate::catalog::model::*;
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::{self, Moved, deletes};
-use crate::write::{Staged, Target, write_whole};
+use crate::write::{Staged, write_whole};
 
 /// The option that says how large files become, and what it is without.
 const TARGET_FILE_SIZE: &str = "target_file_size";
@@ -141,11 +141,7 @@ impl Upkeep {
         let Some((schema, table)) = self.catalog.table_with_id(base.id, id).await? else {
             return Ok(None);
         };
-        if let Scope::All { schema: wanted } = scope
-            && (wanted.is_some_and(|wanted| wanted != schema.id)
-                || self.catalog.closest_option(&table, "auto_compact").await?.as_deref()
-                    == Some("false"))
-        {
+        if !self.is_in(scope, &schema, &table).await? {
             return Ok(None);
         }
         let bins = match work {
@@ -275,7 +271,7 @@ impl Upkeep {
         option: &str,
         default: T,
     ) -> Result<T> {
-        match self.catalog.closest_option(table, option).await? {
+        match self.catalog.options_of(table).await?.remove(option) {
             None => Ok(default),
             Some(text) => text.parse().map_err(|_| {
                 Error::invalid(format!("option \"{option}\" is {text:?}, which is not a number"))
@@ -300,6 +296,7 @@ impl Upkeep {
                 changes: Changes::default(),
                 deletions: BTreeMap::new(),
                 compaction,
+                flush: None,
                 expects: None,
                 author: None,
                 message: None,
@@ -377,8 +374,7 @@ impl Upkeep {
         // All rows are of one partition, and by the rules of their day.
         let (constraints, partition) = (vec![], None);
         let like = Table { columns, directory, constraints, partition, ..table };
-        let storage = Arc::clone(&self.storage);
-        let mut target = Target::new(&self.state, like, storage, staged, self.progress.clone())?;
+        let mut target = self.target(like, staged).await?;
         if first_row_id.is_none() {
             target = target.with_row_ids();
         }

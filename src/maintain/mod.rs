@@ -2,6 +2,7 @@
 //! but by going back to an earlier snapshot ([`rollback`]), which is an ordinary transaction.
 //!
 //! ```text
+//! flush     rows that the catalog keeps        -> files; every snapshot finds them there
 //! merge     small files of one partition        -> one; every snapshot finds its rows in it
 //! rewrite   files of which much is deleted      -> one without; older snapshots keep the old ones
 //! expire    snapshots                           -> gone, with the rows of the catalog only they show
@@ -16,6 +17,7 @@
 
 mod cleanup;
 mod compact;
+mod flush;
 mod rollback;
 
 use std::sync::Arc;
@@ -26,10 +28,11 @@ use datafusion::execution::SessionState;
 pub(crate) use self::compact::{Compacted, Limits};
 pub(crate) use self::rollback::{Action, Restored};
 use crate::Progress;
-use crate::catalog::model::{SnapshotId, SnapshotRecord, TableId};
+use crate::catalog::model::{Schema, SnapshotId, SnapshotRecord, Table, TableId};
 use crate::catalog::{Catalog, Expiry};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::storage::Storage;
+use crate::write::{Staged, Target, WriteOptions};
 
 /// Whether something is done, or only told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,22 +87,21 @@ pub(crate) struct Flushed {
 }
 
 impl Upkeep {
-    /// Writes rows that are kept in the catalog to files.
-    pub(crate) async fn flush(&self, scope: Scope, _run: Run) -> Result<Vec<Flushed>> {
-        let at = self.catalog.snapshot().await?.id;
-        for id in self.tables(at, scope).await? {
-            if !self.catalog.inlined_rows(at, id).await?.is_empty()
-                && let Some((schema, table)) = self.catalog.table_with_id(at, id).await?
-            {
-                return Err(Error::unsupported(format!(
-                    "table \"{}.{}\" has rows inside the catalog, and writing them to files is not \
-                     supported",
-                    schema.name, table.name
-                ))
-                .with_help("use DuckDB's ducklake_flush_inlined_data"));
-            }
-        }
-        Ok(vec![])
+    /// Where rows of a table go.
+    async fn target(&self, table: Table, staged: Arc<Staged>) -> Result<Target> {
+        let options = WriteOptions::of(&self.catalog.options_of(&table).await?)?;
+        let (storage, progress) = (Arc::clone(&self.storage), self.progress.clone());
+        Target::new(&self.state, table, options, storage, staged, progress)
+    }
+
+    /// Whether upkeep of `scope` looks after a table.
+    async fn is_in(&self, scope: Scope, schema: &Schema, table: &Table) -> Result<bool> {
+        let Scope::All { schema: wanted } = scope else {
+            return Ok(true);
+        };
+        let option = self.catalog.options_of(table).await?.remove("auto_compact");
+        let is_wanted = wanted.is_none_or(|wanted| wanted == schema.id);
+        Ok(is_wanted && option.as_deref() != Some("false"))
     }
 
     /// Ends snapshots; gives those that end.

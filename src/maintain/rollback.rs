@@ -26,7 +26,7 @@ use crate::catalog::model::*;
 use crate::catalog::{Catalog, Transaction};
 use crate::error::{Error, Result};
 use crate::table::{self, Moved, deletes};
-use crate::write::{self, Staged, Target};
+use crate::write::{self, Staged};
 
 /// What going back does to one table or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -348,9 +348,7 @@ impl Upkeep {
             return Ok(());
         }
         let limit = transaction.inlining_limit(&table).await?;
-        let (storage, staged) = (Arc::clone(&self.storage), Arc::clone(staged));
-        let progress = self.progress.clone();
-        let target = Target::new(&self.state, table.clone(), storage, staged, progress)?;
+        let target = self.target(table.clone(), Arc::clone(staged)).await?;
         let target = target.with_inlining(limit);
         let target = if row_ids { target.with_row_ids() } else { target };
         let moved = Moved {

@@ -9,7 +9,9 @@ use sqlparser::ast::{
 
 use super::plan::no_such;
 use super::{Outcome, Session, constrain, layout};
-use crate::catalog::model::{Column, ColumnDefault, Relation, RelationKind, Schema, Table};
+use crate::catalog::model::{
+    Column, ColumnDefault, Relation, RelationKind, Schema, Table, same_name,
+};
 use crate::catalog::{Transaction, assign_column_ids};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::name::{self, RelationRef, fold};
@@ -196,6 +198,15 @@ impl Session {
                     create.columns.len()
                 )));
             }
+            let mut aliases: Vec<String> = Vec::with_capacity(create.columns.len());
+            for ident in &create.columns {
+                let alias = fold(ident);
+                if aliases.iter().any(|other| same_name(other, &alias)) {
+                    let message = format!("view \"{view}\" names column \"{alias}\" twice");
+                    return Err(Error::invalid(message).or_span(name::span(ident.span)));
+                }
+                aliases.push(alias);
+            }
             match transaction.relation(&schema, view).await? {
                 Some(Relation::View(_)) if create.if_not_exists => {
                     return Ok(Outcome::done("CREATE VIEW"));
@@ -212,7 +223,6 @@ impl Session {
                 None => {}
             }
             let query = qualified(&create.query, session.default_schema());
-            let aliases: Vec<String> = create.columns.iter().map(fold).collect();
             transaction.create_view(&schema, view, &query.to_string(), aliases).await?;
             // Replaced by a query that names it, a view would read itself for ever.
             let reads = subquery(&format!("SELECT * FROM {}", quoted(&create.name)), None)?;
@@ -355,7 +365,7 @@ pub(super) fn literal_default(column: &Column) -> Option<&str> {
 }
 
 /// The text of a literal; `Some(None)` is NULL.
-fn literal(expr: &Expr) -> Option<Option<String>> {
+pub(super) fn literal(expr: &Expr) -> Option<Option<String>> {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) => Some(Some(text.clone())),

@@ -164,7 +164,9 @@ impl Session {
         functions.extend(self.template.aggregate_functions().keys().cloned());
         functions.extend(self.template.window_functions().keys().cloned());
         functions.extend(self.template.table_functions().keys().cloned());
-        functions.extend(["read_csv", "read_json", "read_parquet", "snapshots"].map(String::from));
+        functions.extend(
+            ["read_csv", "read_json", "read_parquet", "snapshots", "options"].map(String::from),
+        );
         functions.sort();
         functions.dedup();
         Ok(Names {

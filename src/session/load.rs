@@ -25,7 +25,7 @@ use crate::source::files::{Format, by_extension};
 use crate::sql::name::{self, RelationRef, fold};
 use crate::sql::{Copy, CreateTable, Insert, subquery, values_rows};
 use crate::storage;
-use crate::write::{self, Staged, Target, Written, conform, created_columns};
+use crate::write::{self, Staged, Target, WriteOptions, Written, conform, created_columns};
 
 impl Session {
     /// The query reads `source`, the transaction before a table it replaces was dropped.
@@ -154,9 +154,10 @@ impl Session {
         staged: &Arc<Staged>,
     ) -> Result<Target> {
         let storage = Arc::clone(self.warehouse.storage());
+        let options = WriteOptions::of(&self.warehouse.catalog().options_of(table).await?)?;
         let limit = transaction.inlining_limit(table).await?;
         let (staged, progress) = (Arc::clone(staged), self.progress.clone());
-        let target = Target::new(state, table.clone(), storage, staged, progress)?;
+        let target = Target::new(state, table.clone(), options, storage, staged, progress)?;
         Ok(target.with_inlining(limit))
     }
 

@@ -23,6 +23,7 @@ mod label;
 mod layout;
 mod load;
 mod locate;
+mod options;
 mod outcome;
 mod plan;
 mod progress;

@@ -82,8 +82,11 @@ impl Session {
     pub(super) async fn call(&mut self, call: &Call) -> Result<Outcome> {
         let name = &call.name;
         self.check_warehouse(name.schema.as_deref()).map_err(|e| e.or_span(name.span))?;
+        if name.name == "set_option" {
+            return self.set_option(call).await.map_err(|e| e.or_span(name.span));
+        }
         let Some(procedure) = PROCEDURES.iter().find(|known| known.name == name.name) else {
-            let names = PROCEDURES.iter().map(|known| known.name);
+            let names = PROCEDURES.iter().map(|known| known.name).chain(["set_option"]);
             return Err(Error::no_such("procedure", &name.name, names).or_span(name.span));
         };
         let planner = self.planner().await?;
@@ -113,7 +116,7 @@ impl Session {
             }
             "flush_inlined_data" => {
                 let scope = self.tables_named(&arguments).await?;
-                flushed(&upkeep.flush(scope, run).await?)?
+                flushed(&upkeep.flush_inlined_data(scope, run).await?)?
             }
             "expire_snapshots" => {
                 let expiry = arguments.expiry(&upkeep).await?;
@@ -148,7 +151,7 @@ impl Session {
         self.check_upkeep("CHECKPOINT")?;
         let (upkeep, planner) = (self.upkeep(), self.planner().await?);
         let (all, run) = (Scope::All { schema: None }, Run::Real);
-        let flushed = upkeep.flush(all, run).await?;
+        let flushed = upkeep.flush_inlined_data(all, run).await?;
         let mut steps = vec![Step {
             rows: Some(flushed.iter().map(|table| table.rows).sum()),
             ..Step::new("flush_inlined_data")

@@ -64,10 +64,10 @@ impl StatementParser<'_> {
             query: None,
         };
         if self.word("like") {
-            create.like = Some(self.relation()?);
+            create.like = Some(Box::new(self.relation()?));
         } else if self.parser.consume_token(&Token::LParen) {
             if self.word("like") {
-                create.like = Some(self.relation()?);
+                create.like = Some(Box::new(self.relation()?));
                 self.close()?;
             } else {
                 (create.columns, create.constraints) = self.columns()?;

@@ -112,7 +112,7 @@ pub(crate) struct CreateTable {
     pub(crate) columns: Vec<ColumnDef>,
     pub(crate) constraints: Vec<TableConstraint>,
     /// The table whose columns it gets.
-    pub(crate) like: Option<RelationRef>,
+    pub(crate) like: Option<Box<RelationRef>>,
     pub(crate) partition: Option<Vec<PartitionBy>>,
     pub(crate) sort: Option<Vec<SortBy>>,
     pub(crate) query: Option<Box<Query>>,

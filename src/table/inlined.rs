@@ -105,6 +105,14 @@ fn scalar(array: &dyn Array, row: usize, column_type: &ColumnType) -> Option<Str
                 .with_display_error(false)
                 .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
                 .with_time_format(Some("%H:%M:%S%.f"));
+            // DuckDB takes the ends of the range for infinity, and does not read their digits.
+            let is_end = cast(array, &DataType::Int64).is_ok_and(|units| {
+                let units = units.as_primitive::<arrow::datatypes::Int64Type>();
+                units.is_valid(row) && units.value(row).unsigned_abs() >= i64::MAX as u64
+            });
+            if is_end && matches!(array.data_type(), DataType::Timestamp(..)) {
+                return None;
+            }
             let array = match column_type {
                 // The text of an instant is in UTC.
                 C::TimestampTz => {

@@ -20,6 +20,7 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 
 use super::check::plan_expr;
+use super::options::WriteOptions;
 use crate::catalog::model::{FilePartition, PartitionId, Table};
 use crate::error::Result;
 use crate::table::partition::{self, PartitionValue};
@@ -38,14 +39,21 @@ pub(super) struct Partitions {
     id: PartitionId,
     /// With the names of their directories.
     keys: Vec<(Arc<PartitionValue>, String)>,
+    /// Whether there are such directories.
+    hive: bool,
 }
 
 impl Arrangement {
-    pub(super) fn plan(state: &SessionState, table: &Table, sorts: bool) -> Result<Self> {
+    pub(super) fn plan(
+        state: &SessionState,
+        table: &Table,
+        options: &WriteOptions,
+    ) -> Result<Self> {
         let partitions = table.partition.as_ref().map(|spec| -> Result<Partitions> {
-            Ok(Partitions { id: spec.id, keys: partition::values(table, spec)? })
+            let keys = partition::values(table, spec)?;
+            Ok(Partitions { id: spec.id, keys, hive: options.hive_file_pattern })
         });
-        let sort = if sorts { sort_exprs(state, table)? } else { vec![] };
+        let sort = if options.sort_on_insert { sort_exprs(state, table)? } else { vec![] };
         Ok(Self { partitions: partitions.transpose()?, sort })
     }
 
@@ -101,9 +109,21 @@ impl Partitions {
         ranges.into_iter().map(run).collect()
     }
 
+    /// The rows of any batch by partition, in the order in which each is met first.
+    pub(super) fn divided(&self, batch: &RecordBatch) -> Result<Vec<(FilePartition, Vec<usize>)>> {
+        let mut parts: Vec<(FilePartition, Vec<usize>)> = Vec::new();
+        for (partition, rows) in self.runs(batch)? {
+            match parts.iter_mut().find(|(other, _)| *other == partition) {
+                Some((_, indices)) => indices.extend(rows),
+                None => parts.push((partition, rows.collect())),
+            }
+        }
+        Ok(parts)
+    }
+
     /// The directory of a partition below its table's.
     pub(super) fn directory(&self, partition: &FilePartition) -> String {
-        let keys = self.keys.iter().zip(&partition.values);
+        let keys = self.keys.iter().zip(&partition.values).filter(|_| self.hive);
         keys.map(|((_, name), value)| partition::directory(name, value.as_deref())).collect()
     }
 }

@@ -96,20 +96,28 @@ async fn deletion(
     }
     entries.sort_unstable();
     entries.dedup_by_key(|(position, _)| *position);
-    let snapshots = match file.deletes.is_empty() {
-        true => None,
-        false => {
-            let snapshots = || entries.iter().map(|(_, snapshot)| *snapshot);
-            snapshots().min().zip(snapshots().max())
-        }
-    };
+    // The first delete file of a data file has but one snapshot: that of its own row.
+    let with_snapshots = !file.deletes.is_empty();
+    let written = delete_file(table, &file.path, &entries, with_snapshots, (storage, staged));
+    Ok(DeletionKind::DeleteFile(written.await?))
+}
+
+/// Writes the positions of deleted rows of the data file at `path`, in their order.
+pub(crate) async fn delete_file(
+    table: &Table,
+    path: &str,
+    entries: &[(u64, SnapshotId)],
+    with_snapshots: bool,
+    (storage, staged): (&Storage, &Staged),
+) -> Result<NewDeleteFile> {
+    let batch = batch(path, entries, with_snapshots)?;
     let path = format!("{}ducklake-{}-delete.parquet", table.directory, Uuid::now_v7());
     staged.register(&path);
-    let batch = batch(&file.path, &entries, snapshots.is_some())?;
     let Encoded { file_size_bytes, footer_size } = encode(storage, &path, &batch).await?;
+    let named = || entries.iter().map(|(_, snapshot)| *snapshot);
+    let snapshots = if with_snapshots { named().min().zip(named().max()) } else { None };
     let delete_count = entries.len() as u64;
-    let file = NewDeleteFile { path, delete_count, file_size_bytes, footer_size, snapshots };
-    Ok(DeletionKind::DeleteFile(file))
+    Ok(NewDeleteFile { path, delete_count, file_size_bytes, footer_size, snapshots })
 }
 
 /// The rows of a delete file; with a third column that names the snapshot of each.

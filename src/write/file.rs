@@ -1,9 +1,9 @@
 //! One Parquet file at a time: encode, upload, sync, describe.
 //!
-//! Layout: row groups of up to [`ROW_GROUP_ROWS`] rows and about [`ROW_GROUP_BYTES`], `lz4_raw`
-//! (as fast to scan as uncompressed at about half the size), statistics per page. A file that
-//! reaches the target size is finished and the next one begun.
+//! Its layout is [`WriteOptions`]'. A file that reaches the target size is finished and the next one
+//! begun.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
@@ -17,13 +17,12 @@ use futures::future::BoxFuture;
 use object_store::buffered::BufWriter;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::async_writer::AsyncFileWriter;
-use parquet::basic::Compression;
-use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
 use super::arrange::{Arrangement, Partitions};
 use super::check::Checks;
+use super::options::WriteOptions;
 use super::staged::Staged;
 use super::stats;
 use crate::catalog::model::{DataFile, FilePartition, Table};
@@ -35,9 +34,6 @@ use crate::table::types::{
     ROW_ID, ROW_ID_COLUMN, ROW_SNAPSHOT_ID, SNAPSHOT_COLUMN, file_schema, with_field_id,
 };
 
-const ROW_GROUP_ROWS: usize = 1 << 20;
-const ROW_GROUP_BYTES: usize = 128 << 20;
-
 /// The table that files are written for, and how.
 pub(crate) struct Target {
     pub(super) table: Table,
@@ -47,8 +43,7 @@ pub(crate) struct Target {
     pub(super) file_schema: SchemaRef,
     checks: Checks,
     arrangement: Arrangement,
-    /// Bytes after which a file is finished.
-    target_file_size: u64,
+    options: WriteOptions,
     /// Up to so many rows are left to the catalog.
     pub(super) inlining_limit: usize,
 }
@@ -57,14 +52,14 @@ impl Target {
     pub(crate) fn new(
         state: &SessionState,
         table: Table,
+        options: WriteOptions,
         storage: Arc<Storage>,
         staged: Arc<Staged>,
         progress: Progress,
     ) -> Result<Self> {
         let file_schema = file_schema(&table.columns)?;
-        let target_file_size = 512 << 20;
         let checks = Checks::plan(state, &table)?;
-        let arrangement = Arrangement::plan(state, &table, true)?;
+        let arrangement = Arrangement::plan(state, &table, &options)?;
         Ok(Self {
             table,
             storage,
@@ -73,7 +68,7 @@ impl Target {
             file_schema,
             checks,
             arrangement,
-            target_file_size,
+            options,
             inlining_limit: 0,
         })
     }
@@ -103,6 +98,20 @@ impl Target {
         self.arrangement.partitions()
     }
 
+    /// The rows of a batch by the file they belong in.
+    pub(crate) fn divided(
+        &self,
+        batch: &RecordBatch,
+    ) -> Result<Vec<(Option<FilePartition>, Vec<usize>)>> {
+        match self.partitions() {
+            None => Ok(vec![(None, (0..batch.num_rows()).collect())]),
+            Some(partitions) => {
+                let parts = partitions.divided(batch)?.into_iter();
+                Ok(parts.map(|(partition, rows)| (Some(partition), rows)).collect())
+            }
+        }
+    }
+
     /// Refuses rows that break a rule of the table.
     pub(crate) fn check(&self, batch: &RecordBatch) -> Result<()> {
         self.checks.verify(batch)
@@ -127,7 +136,7 @@ impl Target {
 
     /// Bytes after which a file is finished.
     pub(super) fn file_size(&self) -> u64 {
-        self.target_file_size
+        self.options.target_file_size
     }
 
     /// Writes a few batches as one file; none for no rows.
@@ -154,7 +163,8 @@ impl Target {
         self.staged.register(&path);
         let output = Counted::new(&self.storage, &path)?;
         let schema = Arc::clone(&self.file_schema);
-        let writer = AsyncArrowWriter::try_new(output, schema, Some(properties().build()))
+        let properties = self.options.properties().build();
+        let writer = AsyncArrowWriter::try_new(output, schema, Some(properties))
             .map_err(|e| Error::internal(e.to_string()))?;
         Ok(FileWriter {
             writer,
@@ -248,21 +258,14 @@ pub(super) struct Encoded {
 /// Writes one batch as a file.
 pub(super) async fn encode(storage: &Storage, path: &str, batch: &RecordBatch) -> Result<Encoded> {
     let output = Counted::new(storage, path)?;
-    let mut writer = AsyncArrowWriter::try_new(output, batch.schema(), Some(properties().build()))
+    let properties = WriteOptions::of(&BTreeMap::new())?.properties().build();
+    let mut writer = AsyncArrowWriter::try_new(output, batch.schema(), Some(properties))
         .map_err(|e| Error::internal(e.to_string()))?;
     writer.write(batch).await.map_err(|e| upload(path, e))?;
     writer.finish().await.map_err(|e| upload(path, e))?;
     let output = writer.into_inner();
     storage.sync(path).await?;
     Ok(Encoded { file_size_bytes: output.bytes, footer_size: output.footer_size() })
-}
-
-fn properties() -> WriterPropertiesBuilder {
-    WriterProperties::builder()
-        .set_compression(Compression::LZ4_RAW)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-        .set_created_by(format!("gotgan {}", env!("CARGO_PKG_VERSION")))
 }
 
 pub(super) fn has_nan(array: &dyn Array) -> bool {

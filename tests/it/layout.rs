@@ -122,3 +122,49 @@ fn both_write_into_one_partitioned_table() {
     agree_on(&path, &duck, "SELECT k FROM p WHERE ts >= TIMESTAMP '2024-01-01'");
     agree_on(&path, &duck, sums);
 }
+
+/// Options of either engine hold for what the program writes.
+#[test]
+fn options_shape_files() {
+    let dir = scratch();
+    let path = dir.path().join("w");
+    let Some(duck) = duckdb(&path) else { return };
+    sql(&path, "CREATE TABLE t (k INTEGER) SORTED BY (k); CREATE TABLE u (k INTEGER)");
+    duck.all(&["CALL lake.set_option('parquet_compression', 'zstd', table_name => 't')"]);
+    sql(
+        &path,
+        "CALL set_option('parquet_row_group_size', 1000, table_name => 't');
+         CALL set_option('sort_on_insert', false, table_name => 't', schema => 'main');
+         CALL set_option('target_file_size', '200kb', schema => 'main');
+         CALL set_option('hive_file_pattern', 'no');
+         INSERT INTO t SELECT 3000 - value FROM generate_series(1, 3000);
+         INSERT INTO u SELECT value FROM generate_series(1, 300000);
+         CREATE TABLE p PARTITIONED BY (k) AS SELECT 1 AS k UNION ALL SELECT 2",
+    );
+    let files = |table: &str| {
+        duck.rows(&format!(
+            "SELECT f.path FROM __ducklake_metadata_lake.ducklake_data_file f
+             JOIN __ducklake_metadata_lake.ducklake_table t ON f.table_id = t.table_id
+             WHERE table_name = '{table}'"
+        ))
+    };
+    let file = path.join("data/main/t").join(files("t")[0][0].as_deref().unwrap());
+    let about = format!(
+        "SELECT DISTINCT compression, row_group_num_rows, num_row_groups FROM
+         parquet_metadata('{0}'), (SELECT num_row_groups FROM parquet_file_metadata('{0}'))",
+        file.display()
+    );
+    assert_eq!(duck.text(&about), "ZSTD,1000,3\n");
+    assert_eq!(ours(&path, "SELECT k FROM t LIMIT 1")[0][0].as_deref(), Some("2999"));
+    assert!(files("u").len() > 1, "{:?}", files("u"));
+    assert!(files("p").iter().all(|file| !file[0].as_deref().unwrap().contains('/')));
+    agree_on(&path, &duck, "SELECT k FROM p ORDER BY k");
+    agree_on(&path, &duck, "SELECT sum(k), count(*) FROM u");
+    // DuckDB reads what was set here, and keeps to it.
+    let options = "SELECT option_name, value, scope, scope_entry FROM lake.options()
+        WHERE option_name NOT IN ('created_by', 'data_path', 'version', 'encrypted')
+        AND option_name NOT LIKE 'gotgan%' ORDER BY ALL";
+    let theirs = duck.rows(options);
+    let ours = ours(&path, &options.replace("lake.options()", "options()").replace("ALL", "1, 2"));
+    assert_eq!(ours, theirs, "ours, then DuckDB's");
+}
