@@ -48,8 +48,8 @@ fn check_history(path: &std::path::Path, duck: &DuckDb, from: i64, last: i64) {
     let now = "SELECT count(*), sum(i), min(i), max(i) FROM t";
     assert_eq!(sql(path, now), newest);
     assert_eq!(duck.text(now), newest);
-    let scanned = "SELECT count(s), count(DISTINCT i) FILTER (WHERE i > 0) FROM t WHERE i > 700";
-    assert_eq!(sql(path, scanned), duck.text(&scanned.replace("(WHERE", "(WHERE")));
+    let scanned = "SELECT count(s), count(DISTINCT i), max(s) FROM t WHERE i > 700";
+    assert_eq!(sql(path, scanned), duck.text(scanned));
 }
 
 const ROW_IDS: &str = "SELECT count(*), count(DISTINCT rowid), sum(rowid), max(rowid) FROM t";
