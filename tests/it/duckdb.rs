@@ -25,11 +25,17 @@ pub(crate) fn duckdb(path: &Path) -> Option<DuckDb> {
 
 /// DuckDB on the warehouse with its catalog in a PostgreSQL database.
 pub(crate) fn duckdb_on(server: &Postgres, database: &str) -> Option<DuckDb> {
-    let (port, password) = (server.port, PASSWORD.replace('\'', "\\'"));
-    let quoted = format!("password='{password}'").replace('\'', "''");
-    let lake =
-        format!("postgres:dbname={database} host=127.0.0.1 port={port} user=gotgan {quoted}");
+    // It stands in a literal.
+    let lake = postgres_lake(server, database).replace('\'', "''");
     attached(&lake).map(|duckdb| duckdb.extension("postgres_scanner"))
+}
+
+/// How DuckDB names the catalog in a PostgreSQL database.
+pub(crate) fn postgres_lake(server: &Postgres, database: &str) -> String {
+    let (port, password) = (server.port, PASSWORD.replace('\'', "\\'"));
+    format!(
+        "postgres:dbname={database} host=127.0.0.1 port={port} user=gotgan password='{password}'"
+    )
 }
 
 fn attached(lake: &str) -> Option<DuckDb> {

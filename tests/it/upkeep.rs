@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use gotgan::Warehouse;
 use object_store::local::LocalFileSystem;
 
 use crate::duckdb::{DuckDb, duckdb};
-use crate::faults::{Failing, one, random, runtime};
+use crate::faults::{Failing, one, runtime};
 use crate::support::{Kind, Lake, files, on_each_catalog, query, scratch, sql};
 
 /// A table of three files with a thousand rows each, one of which lost half of its rows; small writes
@@ -375,8 +376,10 @@ fn every_catalog_call_of_upkeep_may_fail(kind: Kind) {
 
 #[test]
 fn upkeep_may_be_killed_at_any_moment() {
-    let mut seed = u64::from(std::process::id()) | 1 << 32;
+    let seed = fastrand::u64(..);
     println!("seed {seed}");
+    let mut rng = Rng::with_seed(seed);
+    let mut takes = Duration::from_millis(200);
     let scratch = scratch();
     let path = scratch.path().join("k.wh");
     sql(&path, "CREATE TABLE t AS SELECT value AS i, 0 AS n FROM generate_series(1, 20000)");
@@ -396,7 +399,7 @@ fn upkeep_may_be_killed_at_any_moment() {
             &format!("DELETE FROM t WHERE i BETWEEN {} AND {}", round * 100, round * 100 + 49),
         );
         rows -= 50;
-        let call = match random(&mut seed) % 5 {
+        let call = match rng.u8(..5) {
             0 => "CALL merge_adjacent_files()",
             1 => "CALL rewrite_data_files(delete_threshold => 0)",
             2 => "CALL expire_snapshots(older_than => now())",
@@ -406,10 +409,17 @@ fn upkeep_may_be_killed_at_any_moment() {
                   CALL cleanup_old_files(cleanup_all => true)"
             }
         };
+        let start = Instant::now();
         let mut child = query(&path, call).spawn();
-        std::thread::sleep(Duration::from_micros(random(&mut seed) % 300_000));
-        let _ = child.kill();
-        child.wait().unwrap();
+        // Each eighth ends on its own, and tells how long that takes.
+        if round % 8 == 0 {
+            child.wait().unwrap();
+            takes = start.elapsed();
+        } else {
+            std::thread::sleep(takes.mul_f64(rng.f64() * 1.2));
+            let _ = child.kill();
+            child.wait().unwrap();
+        }
         let expected = format!("{rows},{rows},{round}\n");
         let found = "SELECT count(*), count(DISTINCT i), max(n) FROM t WHERE i > 0";
         assert_eq!(sql(&path, found), expected, "round {round}, {call}");
