@@ -21,9 +21,9 @@ use crate::support::{Kind, Lake, files, gotgan, on_each_catalog, query, scratch,
 
 /// The local file system, of which only so many calls succeed.
 #[derive(Debug)]
-struct Failing {
-    inner: LocalFileSystem,
-    left: AtomicU64,
+pub(crate) struct Failing {
+    pub(crate) inner: LocalFileSystem,
+    pub(crate) left: AtomicU64,
 }
 
 impl fmt::Display for Failing {
@@ -116,7 +116,7 @@ async fn fill(lake: &Lake, rows: u64) {
 const FEW: u64 = 3;
 const MANY: u64 = 30;
 
-async fn one(session: &mut Session, query: &str) -> String {
+pub(crate) async fn one(session: &mut Session, query: &str) -> String {
     let batches = session.sql(query).await.unwrap().collect().await.unwrap();
     let column =
         arrow::compute::cast(batches[0].column(0), &arrow::datatypes::DataType::Utf8).unwrap();
@@ -198,7 +198,7 @@ fn every_catalog_call_may_fail(kind: Kind) {
     });
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().unwrap()
 }
 

@@ -169,6 +169,33 @@ fn a_warehouse_with_its_files_in_s3() {
 }
 
 #[test]
+fn upkeep_of_files_in_s3() {
+    let Some(server) = server() else { return };
+    let dir = scratch();
+    let path = dir.path().join("w");
+    let name = path.to_str().unwrap();
+    let data = format!("s3://{BUCKET}/upkeep");
+    let create = "CREATE TABLE t AS SELECT value AS id FROM generate_series(1, 100)";
+    server.gotgan(&[name, "--data-path", &data, "-c", create]).run().ok();
+    server.sql(&path, "INSERT INTO t SELECT value FROM generate_series(101, 200)");
+    let merged = server.sql(&path, "CALL merge_adjacent_files()");
+    assert!(merged.starts_with("main,t,2,1,200,"), "{merged}");
+    server.put("upkeep/main/t/ducklake-0.parquet", "orphan");
+    server.put("upkeep/main/t/g=a%20b/ducklake-1.parquet", "orphan");
+    server.put("upkeep/main/t/notes.parquet", "mine");
+    assert_eq!(server.sql(&path, "CALL delete_orphaned_files()"), "");
+    let orphans = server.sql(&path, "CALL delete_orphaned_files(cleanup_all => true)");
+    assert_eq!(orphans.lines().count(), 2, "{orphans}");
+    assert_eq!(server.sql(&path, "CALL cleanup_old_files(cleanup_all => true)").lines().count(), 2);
+    let left = server.keys("upkeep");
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left.contains(&"upkeep/main/t/notes.parquet".to_owned()), "{left:?}");
+    assert_eq!(server.sql(&path, "SELECT count(*), sum(id) FROM t"), "200,20100\n");
+    let duck = duckdb_on(server, &path);
+    assert_eq!(duck.text("SELECT sum(id) FROM t AT (VERSION => 1)"), "5050\n");
+}
+
+#[test]
 fn a_failure_leaves_nothing_in_s3() {
     let Some(server) = server() else { return };
     let dir = scratch();

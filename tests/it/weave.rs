@@ -172,7 +172,7 @@ impl Weave {
             Step::Overlapping(by, mine, theirs) => self.overlapping(*by, mine, theirs),
             Step::Upkeep(by, sql) => match self.run(*by, sql) {
                 // DuckDB's merge forgets the ids of updated rows where the files' ranges are adjacent.
-                Ok(()) if sql.contains("merge_adjacent") => self.forget_row_ids(),
+                Ok(()) if sql.contains("ducklake_merge_adjacent") => self.forget_row_ids(),
                 Ok(()) => Ok(()),
                 Err(error) => Err(format!("{sql}: {error}")),
             },

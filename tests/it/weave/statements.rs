@@ -519,12 +519,16 @@ impl Author {
     }
 
     fn upkeep(&mut self) -> Step {
-        let call = match self.rng.u8(..4) {
-            0 | 1 => "CALL ducklake_merge_adjacent_files('lake')".to_owned(),
-            2 => "CALL ducklake_rewrite_data_files('lake', delete_threshold => 0.3)".to_owned(),
-            _ => "CALL ducklake_cleanup_old_files('lake', cleanup_all => true)".to_owned(),
+        let (by, call) = match self.rng.u8(..10) {
+            0 | 1 => (By::Duck, "CALL ducklake_merge_adjacent_files('lake')"),
+            2 => (By::Duck, "CALL ducklake_rewrite_data_files('lake', delete_threshold => 0.3)"),
+            3 => (By::Duck, "CALL ducklake_cleanup_old_files('lake', cleanup_all => true)"),
+            4..7 => (By::Gotgan, "CALL merge_adjacent_files()"),
+            7 => (By::Gotgan, "CALL rewrite_data_files(delete_threshold => 0.3)"),
+            8 => (By::Gotgan, "CALL cleanup_old_files(cleanup_all => true)"),
+            _ => (By::Gotgan, "CHECKPOINT"),
         };
-        Step::Upkeep(By::Duck, call)
+        Step::Upkeep(by, call.to_owned())
     }
 
     /// A condition on a row.
