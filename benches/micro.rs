@@ -22,7 +22,7 @@ use clap::Parser;
 use gotgan::catalog::model::{
     Column, ColumnId, ColumnStats, ColumnType, DataFile, Relation, Schema, Table,
 };
-use gotgan::catalog::{Access, Catalog, Transaction, assign_column_ids};
+use gotgan::catalog::{Access, Address, Catalog, Transaction, assign_column_ids};
 use gotgan::{Config, Session, Warehouse};
 
 use self::support::{Result, print_table};
@@ -191,7 +191,7 @@ async fn create_tables(warehouse: &Path, n_tables: u32) -> Result<()> {
         for name in names {
             transaction.create_table(&schema, name, columns()).await?;
         }
-        catalog.commit(&transaction.into_commit(None, None)).await?;
+        catalog.commit(&transaction.into_commit(None, None), || {}).await?;
     }
     println!("\n{n_tables} tables created in {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
@@ -232,7 +232,7 @@ async fn append_files(catalog: &Catalog, n_files: u32) -> Result<f64> {
     let mut transaction = Transaction::begin(catalog).await?;
     let schema = main_schema(&transaction).await?;
     transaction.create_table(&schema, "t", columns()).await?;
-    catalog.commit(&transaction.into_commit(None, None)).await?;
+    catalog.commit(&transaction.into_commit(None, None), || {}).await?;
 
     let mut transaction = Transaction::begin(catalog).await?;
     let Some(Relation::Table(table)) = transaction.relation(&schema, "t").await? else {
@@ -242,7 +242,7 @@ async fn append_files(catalog: &Catalog, n_files: u32) -> Result<f64> {
     transaction.append(&table, files);
     let commit = transaction.into_commit(None, None);
     let start = Instant::now();
-    catalog.commit(&commit).await?;
+    catalog.commit(&commit, || {}).await?;
     Ok(start.elapsed().as_secs_f64())
 }
 
@@ -320,7 +320,8 @@ async fn rate(
 async fn open(path: &Path) -> Result<(Session, Catalog)> {
     let session = Warehouse::open(Config::new(path.display().to_string())).await?.session();
     let data = format!("{}/", path.join("data").display());
-    let catalog = Catalog::open(&path.join("catalog.sqlite"), Access::ReadWrite, &data).await?;
+    let address = Address::Sqlite(path.join("catalog.sqlite"));
+    let catalog = Catalog::open(&address, Access::ReadWrite, Some(&data)).await?;
     Ok((session, catalog))
 }
 

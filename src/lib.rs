@@ -63,8 +63,9 @@
 //!   one, and yields a plain Parquet scan.
 //! - **A write**: the same up to the plan → `write::write`, one Parquet writer per partition, the
 //!   statistics gathered from the footers → staged [`catalog::model::Changes`] →
-//!   [`catalog::Catalog::commit`]: lock, check for conflicts, number, insert rows. Nothing is
-//!   visible before; after a failure the files are gone again.
+//!   [`catalog::Catalog::commit`]: lock, check for conflicts, number, insert rows, and all of that
+//!   again if another writer was first. Nothing is visible before; after a failure the files are
+//!   gone again.
 //! - **A transaction** is a value, [`catalog::Transaction`]: a pinned snapshot with changes on top.
 //!   Each statement works on a clone, so a failed one leaves no trace.
 //!
@@ -77,6 +78,7 @@
 //! | an SQL type | `catalog::model::ColumnType`, `catalog/types.rs`, `sql/types.rs`, `table/types.rs` | `tests/slt/types/`, `tests/it/interop.rs` |
 //! | a file format or reader option | `source/files.rs`, `source/options.rs` | `tests/slt/files/` |
 //! | a table function | `session/readers.rs` | `tests/slt/` |
+//! | what differs between SQLite and PostgreSQL | `catalog/backend/` | `tests/it/postgres.rs`; all of `tests/slt` runs on both |
 //! | what a commit writes | `catalog/commit.rs`, conflicts in `catalog/conflict.rs` | `tests/it/interop.rs` |
 //! | how files are laid out | `write/file.rs` | `benches/tpch.rs` |
 //! | a dot command | `cli/command.rs` | its own tests, `tests/it/cli.rs` |
@@ -89,6 +91,7 @@ pub mod cli;
 mod config;
 pub mod diagnostic;
 pub mod error;
+mod maintain;
 mod session;
 mod source;
 pub mod sql;

@@ -7,8 +7,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, parse_url_opts};
 use url::Url;
@@ -98,6 +100,27 @@ impl Storage {
         synced.await.map_err(|e| Error::internal(e.to_string()))?.map_err(|e| storage(&shown, e))
     }
 
+    /// The files below a directory, with what unfinished uploads have left there.
+    pub(crate) async fn list(&self, directory: &str) -> Result<Vec<Listed>> {
+        if remote(directory)?.is_none() {
+            let (path, shown) = (absolute(directory)?, directory.to_owned());
+            let walked = tokio::task::spawn_blocking(move || {
+                let mut found = Vec::new();
+                walk(&path, &mut found).map(|()| found)
+            });
+            let walked = walked.await.map_err(|e| Error::internal(e.to_string()))?;
+            return walked.map_err(|e| storage(&shown, e));
+        }
+        let located = self.locate(directory)?;
+        let base = located.url.as_str().trim_end_matches('/').to_owned();
+        let listed = located.store.list(Some(&located.path)).map_ok(|meta| Listed {
+            path: format!("{base}/{}", meta.location),
+            modified: meta.last_modified,
+            place: Place::Remote(Arc::clone(&located.store), meta.location),
+        });
+        listed.try_collect().await.map_err(|e| storage(directory, e))
+    }
+
     /// Deletes a file; one that is gone already is no error.
     pub(crate) async fn delete(&self, path: &str) -> Result<()> {
         let located = self.locate(path)?;
@@ -106,6 +129,62 @@ impl Storage {
             Err(error) => Err(storage(path, error)),
         }
     }
+}
+
+/// A file that was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    /// The full path or URL.
+    pub(crate) path: String,
+    /// When it was written.
+    pub(crate) modified: DateTime<Utc>,
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Local(PathBuf),
+    Remote(Arc<dyn ObjectStore>, Path),
+}
+
+impl Listed {
+    /// Deletes it, if it is still there.
+    pub(crate) async fn delete(&self) -> Result<()> {
+        match &self.place {
+            Place::Local(path) => match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(storage(&self.path, error))
+                }
+                _ => Ok(()),
+            },
+            Place::Remote(store, path) => match store.delete(path).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(storage(&self.path, error)),
+            },
+        }
+    }
+}
+
+fn walk(directory: &std::path::Path, found: &mut Vec<Listed>) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            walk(&entry.path(), found)?;
+        } else if kind.is_file() {
+            // One that is deleted in this moment is not there.
+            if let Ok(metadata) = entry.metadata() {
+                let (path, modified) = (entry.path(), metadata.modified()?.into());
+                let (shown, place) = (path.display().to_string(), Place::Local(path));
+                found.push(Listed { path: shown, modified, place });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The URL of a remote path; `None` for a local one. `file://` counts as local.

@@ -14,6 +14,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tempfile::TempDir;
 
+use crate::catalog::options::Scope;
 use crate::catalog::{Access, Address, Catalog, PostgresUrl};
 use crate::config::{Config, Location};
 use crate::error::{Error, ErrorKind, Result};
@@ -221,7 +222,7 @@ impl Place {
         let catalog = Catalog::open(&self.catalog, access, data.as_deref()).await?;
         if is_new {
             if self.is_directory && config.data_path.is_none() {
-                catalog.set_option(LAYOUT_KEY, "directory").await?;
+                catalog.set_option(LAYOUT_KEY, "directory", Scope::Global).await?;
             }
             return Ok(catalog);
         }

@@ -12,16 +12,19 @@
 //! them: a snapshot id is exactly one more than the last, every file takes a file id, row counts
 //! are gross.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Duration, Utc};
 
+use super::alter::TableDiff;
 use super::backend::{Value, WriteTransaction};
 use super::bounds::{self, TableColumnStats};
 use super::changes::{self, Change};
+use super::layout::CONSTRAINTS;
 use super::model::*;
 use super::read::{self, NEWEST};
 use super::types::{print_aliases, print_time, type_name};
+use super::widen::leaves;
 use super::{Catalog, conflict};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -55,8 +58,14 @@ impl Catalog {
             Error::new(ErrorKind::Corrupt, format!("catalog \"{}\" has no snapshot", self.name()))
         })?;
         if newest.id != commit.base.id {
-            let theirs = changes_since(&mut transaction, commit.base.id).await?;
+            let theirs = changes_between(&mut transaction, commit.base.id, newest.id).await?;
             conflict::check(&commit.changes, &schemas, &theirs)?;
+            if let Some(compaction) = &commit.compaction {
+                conflict::check_compaction(compaction, &theirs)?;
+            }
+            if let Some(flush) = &commit.flush {
+                conflict::check_flush(flush, &theirs)?;
+            }
         }
         if commit.expects.is_some_and(|id| id.0 != newest.id.0 + 1) {
             return Ok(Committed::Overtaken(newest));
@@ -80,14 +89,25 @@ impl Catalog {
     }
 }
 
-async fn changes_since(
+/// What the snapshots after `base` changed. Ids have no gaps, so one that is missing has expired, and
+/// what it changed is not known any more.
+async fn changes_between(
     transaction: &mut WriteTransaction,
     base: SnapshotId,
+    newest: SnapshotId,
 ) -> Result<Vec<Change>> {
     let sql = "SELECT changes_made FROM ducklake_snapshot_changes WHERE snapshot_id > $1 \
                ORDER BY snapshot_id";
     let mut all = Vec::new();
-    for row in transaction.query(sql, &[base.into()]).await? {
+    let rows = transaction.query(sql, &[base.into()]).await?;
+    if i64::try_from(rows.len()) != Ok(newest.0 - base.0) {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            "other transactions were first, and some of their snapshots have expired since",
+        )
+        .with_help("nothing was changed; run the transaction again"));
+    }
+    for row in rows {
         let text = row.opt_text(0).unwrap_or_default();
         all.extend(changes::parse(&text).ok_or_else(|| {
             Error::new(
@@ -104,11 +124,12 @@ async fn changes_since(
 pub(super) struct Writer<'a> {
     pub(super) transaction: WriteTransaction,
     pub(super) snapshot: Snapshot,
-    changes: &'a Changes,
+    pub(super) changes: &'a Changes,
     /// The schemas of the base and the new ones, for names.
     schemas: Vec<Schema>,
     schema_ids: BTreeMap<SchemaId, SchemaId>,
     table_ids: BTreeMap<TableId, TableId>,
+    pub(super) partition_ids: BTreeMap<PartitionId, PartitionId>,
     file_ids: BTreeMap<FileId, i64>,
     pub(super) listed: Vec<Change>,
 }
@@ -125,7 +146,9 @@ impl<'a> Writer<'a> {
             || !changes.created_tables.is_empty()
             || !changes.dropped_tables.is_empty()
             || !changes.created_views.is_empty()
-            || !changes.dropped_views.is_empty();
+            || !changes.dropped_views.is_empty()
+            || !changes.altered_tables.is_empty()
+            || !changes.altered_views.is_empty();
         let snapshot = Snapshot {
             id: SnapshotId(newest.id.0 + 1),
             time: after(newest.time),
@@ -140,6 +163,7 @@ impl<'a> Writer<'a> {
             schemas,
             schema_ids: BTreeMap::new(),
             table_ids: BTreeMap::new(),
+            partition_ids: BTreeMap::new(),
             file_ids: BTreeMap::new(),
             listed: Vec::new(),
         }
@@ -147,37 +171,51 @@ impl<'a> Writer<'a> {
 
     async fn write(&mut self, catalog: &Catalog, commit: &Commit) -> Result<()> {
         self.check_names().await?;
-        self.drop_all().await?;
+        self.drop_all(catalog).await?;
         self.create_schemas().await?;
-        self.create_tables().await?;
+        self.create_tables(catalog).await?;
+        self.alter_tables().await?;
         self.create_views().await?;
-        for (table, files) in &self.changes.appended {
-            self.append(catalog, *table, files).await?;
+        self.alter_views().await?;
+        let changes = self.changes;
+        for (table, deleted) in &changes.deleted {
+            if let Some(DeletedRows::At(rows)) = deleted.files.get(&INLINED) {
+                self.end_inlined(*table, rows).await?;
+            }
+        }
+        let grown: BTreeSet<&TableId> =
+            changes.appended.keys().chain(changes.inlined.keys()).collect();
+        for table in grown {
+            let files = changes.appended.get(table).map_or(&[][..], Vec::as_slice);
+            let rows = changes.inlined.get(table).map_or(&[][..], Vec::as_slice);
+            self.append(catalog, *table, files, rows).await?;
         }
         for (table, deletions) in &commit.deletions {
             self.delete(catalog, *table, deletions).await?;
+        }
+        if let Some(flush) = &commit.flush {
+            self.flush(catalog, flush).await?;
+        }
+        if let Some(compaction) = &commit.compaction {
+            self.compact(catalog, compaction).await?;
         }
         self.finish(commit).await
     }
 
     /// Names are checked again under the lock: the rules above see only well-behaved writers.
     async fn check_names(&mut self) -> Result<()> {
-        let names = self.changes.created_tables.iter().map(|t| (t.schema_id, &t.name));
-        let names = names.chain(self.changes.created_views.iter().map(|v| (v.schema_id, &v.name)));
+        let changes = self.changes;
+        let names = changes.tables().map(|t| (t.schema_id, &t.name));
+        let names = names.chain(changes.views().map(|v| (v.schema_id, &v.name)));
+        // Altered objects, which may have given up their names, are checked where they are renamed.
+        let tables = changes.dropped_tables.iter().chain(changes.altered_tables.keys());
+        let tables: Vec<i64> = tables.map(|table| table.0).collect();
+        let views = changes.dropped_views.iter().chain(changes.altered_views.keys());
+        let views: Vec<i64> = views.map(|view| view.0).collect();
         for (schema, name) in names.filter(|(schema, _)| !schema.is_provisional()) {
-            for (table, id, column, dropped) in [
-                (
-                    "ducklake_table",
-                    "table_id",
-                    "table_name",
-                    self.changes.dropped_tables.iter().map(|t| t.0).collect::<Vec<_>>(),
-                ),
-                (
-                    "ducklake_view",
-                    "view_id",
-                    "view_name",
-                    self.changes.dropped_views.iter().map(|v| v.0).collect(),
-                ),
+            for (table, id, column, own) in [
+                ("ducklake_table", "table_id", "table_name", &tables),
+                ("ducklake_view", "view_id", "view_name", &views),
             ] {
                 let sql = format!(
                     "SELECT {id} FROM {table} WHERE schema_id = $1 AND end_snapshot IS NULL \
@@ -186,7 +224,7 @@ impl<'a> Writer<'a> {
                 let rows =
                     self.transaction.query(&sql, &[schema.0.into(), name.as_str().into()]).await?;
                 for row in rows {
-                    if !dropped.contains(&row.int(0)?) {
+                    if !own.contains(&row.int(0)?) {
                         return Err(Error::new(
                             ErrorKind::Conflict,
                             format!("another transaction was first: it created \"{name}\""),
@@ -199,7 +237,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    async fn drop_all(&mut self) -> Result<()> {
+    async fn drop_all(&mut self, catalog: &Catalog) -> Result<()> {
         for schema in &self.changes.dropped_schemas {
             self.end("ducklake_schema", "schema_id", schema.0).await?;
             self.listed.push(Change::id("dropped_schema", schema.0));
@@ -215,6 +253,9 @@ impl<'a> Writer<'a> {
                 "ducklake_sort_info",
             ] {
                 self.end(dependent, "table_id", table.0).await?;
+            }
+            if catalog.backend().has_table(CONSTRAINTS).await? {
+                self.end(CONSTRAINTS, "table_id", table.0).await?;
             }
             self.end("ducklake_tag", "object_id", table.0).await?;
             self.listed.push(Change::id("dropped_table", table.0));
@@ -252,52 +293,62 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    async fn create_tables(&mut self) -> Result<()> {
+    async fn create_tables(&mut self, catalog: &Catalog) -> Result<()> {
         for table in &self.changes.created_tables {
             let id = TableId(self.next_catalog_id());
             self.table_ids.insert(table.id, id);
-            let mut row = vec![
-                id.0.into(),
-                table.uuid.into(),
-                self.snapshot.id.into(),
-                Value::Null,
-                self.schema_id(table.schema_id).0.into(),
-                table.name.clone().into(),
-            ];
-            row.extend(path_values(&table.path));
-            self.transaction.insert("ducklake_table", vec![row]).await?;
-            let mut rows = Vec::new();
-            for column in &table.columns {
-                column_rows(column, None, id, self.snapshot.id, &mut rows);
+            self.insert_table(id, table).await?;
+            self.write_diff(id, &TableDiff::between(None, table)).await?;
+            self.version_schema(id).await?;
+            if catalog.inlining_option(table).await? > 0 {
+                self.create_inlined_table(id, table).await?;
             }
-            self.transaction.insert("ducklake_column", rows).await?;
-            let version =
-                vec![self.snapshot.id.into(), self.snapshot.schema_version.into(), id.0.into()];
-            self.transaction.insert("ducklake_schema_versions", vec![version]).await?;
             let schema = self.schema_name(table.schema_id);
             self.listed.push(Change::name("created_table", &[&schema, &table.name]));
         }
         Ok(())
     }
 
+    /// The table's own row.
+    pub(super) async fn insert_table(&mut self, id: TableId, table: &Table) -> Result<()> {
+        let mut row = vec![
+            id.0.into(),
+            table.uuid.into(),
+            self.snapshot.id.into(),
+            Value::Null,
+            self.schema_id(table.schema_id).0.into(),
+            table.name.clone().into(),
+        ];
+        row.extend(path_values(&table.path));
+        self.transaction.insert("ducklake_table", vec![row]).await
+    }
+
     async fn create_views(&mut self) -> Result<()> {
         for view in &self.changes.created_views {
-            let row = vec![
-                self.next_catalog_id().into(),
-                view.uuid.into(),
-                self.snapshot.id.into(),
-                Value::Null,
-                self.schema_id(view.schema_id).0.into(),
-                view.name.clone().into(),
-                view.dialect.clone().into(),
-                view.sql.clone().into(),
-                print_aliases(&view.column_aliases).into(),
-            ];
-            self.transaction.insert("ducklake_view", vec![row]).await?;
+            let id = self.next_catalog_id();
+            self.insert_view(id, view).await?;
+            if view.comment.is_some() {
+                self.comment(id, view.comment.as_deref()).await?;
+            }
             let schema = self.schema_name(view.schema_id);
             self.listed.push(Change::name("created_view", &[&schema, &view.name]));
         }
         Ok(())
+    }
+
+    pub(super) async fn insert_view(&mut self, id: i64, view: &View) -> Result<()> {
+        let row = vec![
+            id.into(),
+            view.uuid.into(),
+            self.snapshot.id.into(),
+            Value::Null,
+            self.schema_id(view.schema_id).0.into(),
+            view.name.clone().into(),
+            view.dialect.clone().into(),
+            view.sql.clone().into(),
+            print_aliases(&view.column_aliases).into(),
+        ];
+        self.transaction.insert("ducklake_view", vec![row]).await
     }
 
     async fn append(
@@ -305,9 +356,9 @@ impl<'a> Writer<'a> {
         catalog: &Catalog,
         table: TableId,
         files: &[DataFile],
+        inlined: &[InlinedRows],
     ) -> Result<()> {
         let id = self.table_id(table);
-        let (directory, columns) = self.layout(catalog, table, id).await?;
         let stats = "SELECT record_count, next_row_id, file_size_bytes FROM ducklake_table_stats \
                      WHERE table_id = $1";
         let stats = self.transaction.query(stats, &[id.0.into()]).await?;
@@ -315,22 +366,63 @@ impl<'a> Writer<'a> {
             Some(row) => (row.int(1)?, true),
             None => (0, false),
         };
-        let (mut file_rows, mut stat_rows) = (Vec::new(), Vec::new());
-        for file in files {
-            let file_id = self.next_file_id();
-            self.file_ids.extend(file.id.map(|staged| (staged, file_id)));
-            file_rows.push(file_row(file, file_id, id, self.snapshot.id, next_row_id, &directory));
-            stat_rows.extend(file.column_stats.iter().map(|s| stat_row(file_id, id, s)));
-            next_row_id += file.record_count.cast_signed();
+        let mut columns = BTreeMap::new();
+        if !files.is_empty() {
+            let directory;
+            (directory, columns) = self.layout(catalog, table, id).await?;
+            let (mut file_rows, mut stat_rows) = (Vec::new(), Vec::new());
+            let mut partition_rows = Vec::new();
+            for file in files {
+                let file_id = self.next_file_id();
+                self.file_ids.extend(file.id.map(|staged| (staged, file_id)));
+                let partition = self.partition_of(file);
+                file_rows.push(file_row(
+                    file,
+                    file_id,
+                    id,
+                    self.snapshot.id,
+                    next_row_id,
+                    &directory,
+                    partition,
+                ));
+                if partition.is_some() {
+                    partition_rows.extend(partition_values(file, file_id, id));
+                }
+                stat_rows.extend(file.column_stats.iter().map(|s| stat_row(file_id, id, s)));
+                next_row_id += file.record_count.cast_signed();
+            }
+            self.transaction.insert("ducklake_data_file", file_rows).await?;
+            self.transaction.insert("ducklake_file_column_stats", stat_rows).await?;
+            self.transaction.insert("ducklake_file_partition_value", partition_rows).await?;
+            self.listed.push(Change::id("inserted_into_table", id.0));
         }
-        self.transaction.insert("ducklake_data_file", file_rows).await?;
-        self.transaction.insert("ducklake_file_column_stats", stat_rows).await?;
-        let records: u64 = files.iter().map(|file| file.record_count).sum();
+        if let Some(newest) = inlined.last() {
+            let altered = self.changes.tables().find(|other| other.id == table);
+            let current = altered.map_or(&newest.columns, |table| &table.columns).clone();
+            next_row_id += self.insert_inlined(id, &current, inlined, next_row_id).await?;
+            columns = leaf_types(&current);
+            // Other engines know by this counter that a table's statistics have changed.
+            if files.is_empty() {
+                self.next_file_id();
+            }
+        }
+        let in_files: u64 = files.iter().map(|file| file.record_count).sum();
+        let in_catalog: usize = inlined.iter().map(|group| group.rows.len()).sum();
         let bytes: u64 = files.iter().map(|file| file.file_size_bytes).sum();
+        let records = in_files + in_catalog as u64;
         self.table_stats(id, existed, records, next_row_id, bytes).await?;
-        self.table_column_stats(id, existed, files, &columns).await?;
-        self.listed.push(Change::id("inserted_into_table", id.0));
-        Ok(())
+        let stats = files.iter().map(|file| &file.column_stats);
+        let stats: Vec<_> = stats.chain(inlined.iter().map(|group| &group.column_stats)).collect();
+        self.table_column_stats(id, existed, &stats, &columns).await
+    }
+
+    /// The specification of a file's partition; none if the transaction itself has replaced it.
+    fn partition_of(&self, file: &DataFile) -> Option<PartitionId> {
+        let id = file.partition.as_ref()?.id;
+        match id.is_provisional() {
+            true => self.partition_ids.get(&id).copied(),
+            false => Some(id),
+        }
     }
 
     /// A table's directory and the types of its leaf columns.
@@ -340,10 +432,8 @@ impl<'a> Writer<'a> {
         table: TableId,
         id: TableId,
     ) -> Result<(String, BTreeMap<ColumnId, ColumnType>)> {
-        if let Some(table) = self.changes.created_tables.iter().find(|t| t.id == table) {
-            let mut leaves = BTreeMap::new();
-            table.columns.iter().for_each(|column| collect_leaves(column, &mut leaves));
-            return Ok((table.directory.clone(), leaves));
+        if let Some(table) = self.changes.tables().find(|t| t.id == table) {
+            return Ok((table.directory.clone(), leaf_types(&table.columns)));
         }
         let gone = || {
             Error::new(ErrorKind::Conflict, "another transaction was first: it dropped the table")
@@ -360,8 +450,7 @@ impl<'a> Writer<'a> {
         let at = SnapshotId(self.snapshot.id.0 - 1);
         match catalog.relation(at, schema, &name).await? {
             Some(Relation::Table(table)) => {
-                let mut leaves = BTreeMap::new();
-                table.columns.iter().for_each(|column| collect_leaves(column, &mut leaves));
+                let leaves = leaf_types(&table.columns);
                 Ok((table.directory, leaves))
             }
             _ => Err(gone()),
@@ -391,11 +480,11 @@ impl<'a> Writer<'a> {
         &mut self,
         table: TableId,
         existed: bool,
-        files: &[DataFile],
+        added: &[&BTreeMap<ColumnId, ColumnStats>],
         columns: &BTreeMap<ColumnId, ColumnType>,
     ) -> Result<()> {
         let of_column = |id: &ColumnId| -> Vec<&ColumnStats> {
-            files.iter().filter_map(|file| file.column_stats.get(id)).collect()
+            added.iter().filter_map(|stats| stats.get(id)).collect()
         };
         if !existed {
             let rows = columns.iter().map(|(id, column_type)| {
@@ -455,10 +544,8 @@ impl<'a> Writer<'a> {
         ];
         self.transaction.insert("ducklake_snapshot", vec![snapshot]).await?;
         let order = |change: &Change| {
-            ["dropped_schema", "dropped_table", "dropped_view", "created_schema"]
-                .iter()
-                .position(|kind| *kind == change.kind)
-                .unwrap_or(if change.kind.starts_with("created") { 4 } else { 5 })
+            let kinds = LISTING.iter().position(|kind| *kind == change.kind);
+            kinds.unwrap_or(LISTING.len())
         };
         self.listed.sort_by_key(order);
         let changes = vec![
@@ -471,7 +558,7 @@ impl<'a> Writer<'a> {
         self.transaction.insert("ducklake_snapshot_changes", vec![changes]).await
     }
 
-    fn next_catalog_id(&mut self) -> i64 {
+    pub(super) fn next_catalog_id(&mut self) -> i64 {
         self.snapshot.next_catalog_id += 1;
         self.snapshot.next_catalog_id - 1
     }
@@ -495,11 +582,30 @@ impl<'a> Writer<'a> {
         self.schema_ids.get(&id).copied().unwrap_or(id)
     }
 
-    fn schema_name(&self, id: SchemaId) -> String {
+    pub(super) fn schema_name(&self, id: SchemaId) -> String {
         let schema = self.schemas.iter().find(|schema| schema.id == id);
         schema.map(|schema| schema.name.clone()).unwrap_or_default()
     }
 }
+
+/// The order in which changes are listed.
+const LISTING: [&str; 15] = [
+    "dropped_schema",
+    "dropped_table",
+    "dropped_view",
+    "created_schema",
+    "created_table",
+    "created_view",
+    "inserted_into_table",
+    "deleted_from_table",
+    "altered_table",
+    "altered_view",
+    "inlined_insert",
+    "inlined_delete",
+    "inline_flush",
+    "merge_adjacent",
+    "rewrite_delete",
+];
 
 /// Now, but later than the last snapshot: time travel needs their order.
 fn after(last: DateTime<Utc>) -> DateTime<Utc> {
@@ -514,22 +620,17 @@ fn path_values(path: &ObjectPath) -> [Value; 2] {
     }
 }
 
-fn collect_leaves(column: &Column, leaves: &mut BTreeMap<ColumnId, ColumnType>) {
-    let children = column.children();
-    if children.is_empty() {
-        leaves.insert(column.id, column.column_type.clone());
-    }
-    children.into_iter().for_each(|child| collect_leaves(child, leaves));
+fn leaf_types(columns: &[Column]) -> BTreeMap<ColumnId, ColumnType> {
+    leaves(columns).into_iter().map(|leaf| (leaf.id, leaf.column_type.clone())).collect()
 }
 
-/// A column's row and those of its children.
-fn column_rows(
+/// A column's own row.
+pub(super) fn column_row(
     column: &Column,
     parent: Option<ColumnId>,
     table: TableId,
     snapshot: SnapshotId,
-    rows: &mut Vec<Vec<Value>>,
-) {
+) -> Vec<Value> {
     let is_nested = !column.children().is_empty();
     let (default, kind) = match &column.default {
         Some(ColumnDefault::Literal(text)) => (text.as_str(), "literal"),
@@ -537,7 +638,7 @@ fn column_rows(
         None if is_nested => ("NULL", ""),
         None => ("NULL", "literal"),
     };
-    rows.push(vec![
+    vec![
         column.id.0.into(),
         snapshot.into(),
         Value::Null,
@@ -551,10 +652,7 @@ fn column_rows(
         parent.map(|parent| parent.0).into(),
         kind.into(),
         Value::Null,
-    ]);
-    for child in column.children() {
-        column_rows(child, Some(column.id), table, snapshot, rows);
-    }
+    ]
 }
 
 /// A path below `directory`, or else the full one, and which of the two it is.
@@ -565,13 +663,14 @@ pub(super) fn relative<'a>(path: &'a str, directory: &str) -> (&'a str, bool) {
     }
 }
 
-fn file_row(
+pub(super) fn file_row(
     file: &DataFile,
     id: i64,
     table: TableId,
     snapshot: SnapshotId,
     row_id_start: i64,
     directory: &str,
+    partition: Option<PartitionId>,
 ) -> Vec<Value> {
     let (path, is_relative) = relative(&file.path, directory);
     vec![
@@ -587,14 +686,26 @@ fn file_row(
         file.file_size_bytes.into(),
         file.footer_size.into(),
         row_id_start.into(),
-        Value::Null,
+        partition.map(|partition| partition.0).into(),
         Value::Null,
         Value::Null,
         Value::Null,
     ]
 }
 
-fn stat_row(file: i64, table: TableId, (column, stats): (&ColumnId, &ColumnStats)) -> Vec<Value> {
+pub(super) fn partition_values(file: &DataFile, id: i64, table: TableId) -> Vec<Vec<Value>> {
+    let values = file.partition.iter().flat_map(|partition| &partition.values).zip(0i64..);
+    let row = |(value, index): (&Option<String>, i64)| {
+        vec![id.into(), table.0.into(), index.into(), value.clone().into()]
+    };
+    values.map(row).collect()
+}
+
+pub(super) fn stat_row(
+    file: i64,
+    table: TableId,
+    (column, stats): (&ColumnId, &ColumnStats),
+) -> Vec<Value> {
     vec![
         file.into(),
         table.0.into(),

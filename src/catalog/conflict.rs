@@ -4,7 +4,9 @@
 //! rebased: they commit as they are, with new ids.
 
 use super::changes::{Change, Target};
-use super::model::{Changes, Schema};
+use super::model::{
+    Altered, Changes, Compaction, CompactionKind, Flush, Schema, Table, TableId, ViewId, same_name,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Checks `mine` against what others committed since its base. `schemas` are those that `mine`
@@ -20,6 +22,44 @@ pub(crate) fn check(mine: &Changes, schemas: &[Schema], theirs: &[Change]) -> Re
         }
     }
     Ok(())
+}
+
+/// The same for files that take the place of others. Whether those are still as they were read is
+/// checked file by file, under the lock; what is left are changes of the table itself.
+pub(crate) fn check_compaction(mine: &Compaction, theirs: &[Change]) -> Result<()> {
+    let id = Target::Id(mine.table.id.0);
+    let clash = theirs.iter().filter(|change| change.target == id).find(|change| {
+        match change.kind.as_str() {
+            "dropped_table" => true,
+            // What a rewrite writes is of the newest form, a merged file of its rows' own.
+            "altered_table" => mine.kind == CompactionKind::Rewrite,
+            _ => false,
+        }
+    });
+    match clash {
+        None => Ok(()),
+        Some(_) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("another transaction was first: it changed table \"{}\"", mine.table.name),
+        )
+        .with_help("nothing was changed; run the statement again")),
+    }
+}
+
+/// The same for rows that move from the catalog into files: none of them may have changed.
+pub(crate) fn check_flush(mine: &Flush, theirs: &[Change]) -> Result<()> {
+    const CLASHES: [&str; 4] =
+        ["dropped_table", "inlined_delete", "inline_flush", "flushed_inlined"];
+    let id = Target::Id(mine.table.id.0);
+    let clashes = |change: &Change| change.target == id && CLASHES.contains(&change.kind.as_str());
+    match theirs.iter().any(clashes) {
+        false => Ok(()),
+        true => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("another transaction was first: it changed table \"{}\"", mine.table.name),
+        )
+        .with_help("nothing was changed; run the statement again")),
+    }
 }
 
 fn conflict(mine: &Changes, schemas: &[Schema], theirs: &Change) -> Option<String> {
@@ -38,45 +78,62 @@ fn conflict(mine: &Changes, schemas: &[Schema], theirs: &Change) -> Option<Strin
             }
         }
         ("dropped_view", Target::Id(id)) => {
-            let clash = mine.dropped_views.iter().any(|view| view.0 == *id);
-            clash.then(|| "it dropped the same view".to_owned())
+            let dropped = mine.dropped_views.iter().any(|view| view.0 == *id);
+            let altered = mine.altered_views.contains_key(&ViewId(*id));
+            (dropped || altered).then(|| "it dropped the same view".to_owned())
         }
-        ("dropped_table", Target::Id(id)) => {
-            let dropped = mine.dropped_tables.iter().any(|table| table.0 == *id);
-            let changed = mine.appends_to(*id) || mine.deletes_from(*id);
-            (dropped || changed).then(|| "it dropped a table this one changes".to_owned())
+        ("altered_view", Target::Id(id)) => {
+            let altered = mine.altered_views.contains_key(&ViewId(*id));
+            altered.then(|| "it altered the same view".to_owned())
         }
-        ("altered_table" | "inlined_delete", Target::Id(id)) => {
-            let changed = mine.appends_to(*id) || mine.deletes_from(*id);
-            changed.then(|| "it changed a table this one changes, too".to_owned())
-        }
-        // Deletes of other files are no conflict; the commit checks each file it touches.
-        ("deleted_from_table", Target::Id(id)) => {
-            let inserts = mine.appends_to(*id) && !mine.deletes_from(*id);
-            inserts.then(|| "it deleted from a table this one inserts into".to_owned())
-        }
-        (
-            "inserted_into_table"
-            | "inlined_insert"
-            | "merge_adjacent"
-            | "rewrite_delete"
-            | "compacted_table"
-            | "inline_flush"
-            | "flushed_inlined",
-            Target::Id(id),
-        ) => mine.deletes_from(*id).then(|| "it wrote to a table this one deletes from".to_owned()),
+        (kind, Target::Id(id)) => on_table(mine, kind, TableId(*id)).map(str::to_owned),
         _ => None,
     }
 }
 
-impl Changes {
-    fn appends_to(&self, table: i64) -> bool {
-        self.appended.keys().any(|other| other.0 == table)
+/// What happened to a table that this transaction works on.
+fn on_table(mine: &Changes, theirs: &str, table: TableId) -> Option<&'static str> {
+    let appends = mine.appended.contains_key(&table) || mine.inlined.contains_key(&table);
+    let deletes = mine.deleted.contains_key(&table);
+    let altered = mine.altered_tables.get(&table);
+    let is_dropped = mine.dropped_tables.contains(&table);
+    match theirs {
+        "dropped_table" if appends || deletes || altered.is_some() || is_dropped => {
+            Some("it dropped a table this one changes")
+        }
+        "altered_table" if altered.is_some() => Some("it altered a table this one alters"),
+        "altered_table" | "inlined_delete" if appends || deletes => {
+            Some("it changed a table this one changes, too")
+        }
+        // Deletes of other files are no conflict; the commit checks each file it touches.
+        "deleted_from_table" if appends && !deletes => {
+            Some("it deleted from a table this one inserts into")
+        }
+        "inserted_into_table"
+        | "inlined_insert"
+        | "merge_adjacent"
+        | "rewrite_delete"
+        | "compacted_table"
+        | "inline_flush"
+        | "flushed_inlined"
+            if deletes =>
+        {
+            Some("it wrote to a table this one deletes from")
+        }
+        // Stricter than DuckLake: the rows that a new rule was checked against are not all.
+        "inserted_into_table" | "inlined_insert" if altered.is_some_and(tightens) => {
+            Some("it inserted into a table this one has checked against a new constraint")
+        }
+        _ => None,
     }
+}
 
-    fn deletes_from(&self, table: i64) -> bool {
-        self.deleted.keys().any(|other| other.0 == table)
-    }
+/// Whether a table has a rule now that its rows had to follow already.
+fn tightens(altered: &Altered<Table>) -> bool {
+    let Altered { base, now } = altered;
+    let is_nullable = |id| base.column_by_id(id).is_none_or(|column| column.nullable);
+    now.columns.iter().any(|column| !column.nullable && is_nullable(column.id))
+        || now.constraints.iter().any(|constraint| !base.constraints.contains(constraint))
 }
 
 /// Names compare without regard to case.
@@ -84,15 +141,14 @@ fn created(mine: &Changes, schemas: &[Schema], theirs: &[String]) -> Option<Stri
     let [schema, name] = theirs else {
         return None;
     };
-    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
-    let in_theirs = |id| schemas.iter().any(|s| s.id == id && same(&s.name, schema));
-    let table = mine.created_tables.iter().any(|t| same(&t.name, name) && in_theirs(t.schema_id));
-    let view = mine.created_views.iter().any(|v| same(&v.name, name) && in_theirs(v.schema_id));
+    let in_theirs = |id| schemas.iter().any(|s| s.id == id && same_name(&s.name, schema));
+    let table = mine.tables().any(|t| same_name(&t.name, name) && in_theirs(t.schema_id));
+    let view = mine.views().any(|v| same_name(&v.name, name) && in_theirs(v.schema_id));
     if table || view {
         return Some(format!("it created \"{schema}.{name}\""));
     }
     let dropped =
-        schemas.iter().any(|s| same(&s.name, schema) && mine.dropped_schemas.contains(&s.id));
+        schemas.iter().any(|s| same_name(&s.name, schema) && mine.dropped_schemas.contains(&s.id));
     dropped.then(|| format!("it created \"{name}\" in schema \"{schema}\", which this one drops"))
 }
 

@@ -29,26 +29,46 @@ impl Writer<'_> {
         let id = self.table_id(table);
         self.check_current(id, deletions).await?;
         let directory = self.layout(catalog, table, id).await?.0;
-        let mut delete_files = Vec::new();
+        let (mut delete_files, mut inlined) = (Vec::new(), BTreeMap::new());
         for deletion in deletions {
             let file = self.file_id(deletion.file);
-            let Some(new) = &deletion.delete_file else {
-                self.end("ducklake_data_file", "data_file_id", file).await?;
-                continue;
-            };
-            delete_files.push(self.delete_file_row(new, file, id, &directory));
-            for old in &deletion.replaces {
-                let sql = "DELETE FROM ducklake_delete_file WHERE delete_file_id = $1";
-                self.transaction.execute(sql, &[old.id.0.into()]).await?;
-                self.schedule(catalog, old.id, &old.path).await?;
+            match &deletion.how {
+                DeletionKind::WholeFile => {
+                    self.end("ducklake_data_file", "data_file_id", file).await?;
+                }
+                DeletionKind::Inlined(positions) => {
+                    inlined.insert(file, positions.as_ref());
+                }
+                DeletionKind::DeleteFile(new) => {
+                    delete_files.push(self.delete_file_row(new, file, id, &directory));
+                    for old in &deletion.delete_files {
+                        let sql = "DELETE FROM ducklake_delete_file WHERE delete_file_id = $1";
+                        self.transaction.execute(sql, &[old.id.0.into()]).await?;
+                        self.schedule(catalog, old.id, &old.path).await?;
+                    }
+                }
             }
         }
-        self.transaction.insert("ducklake_delete_file", delete_files).await?;
-        self.listed.push(Change::id("deleted_from_table", id.0));
+        if deletions.len() > inlined.len() {
+            self.transaction.insert("ducklake_delete_file", delete_files).await?;
+            self.listed.push(Change::id("deleted_from_table", id.0));
+        }
+        if !inlined.is_empty() {
+            self.insert_inlined_deletes(id, &inlined).await?;
+            self.list_inlined_delete(id);
+        }
         Ok(())
     }
 
-    fn delete_file_row(
+    /// Notes once that rows were deleted in the catalog.
+    pub(super) fn list_inlined_delete(&mut self, table: TableId) {
+        let change = Change::id("inlined_delete", table.0);
+        if !self.listed.contains(&change) {
+            self.listed.push(change);
+        }
+    }
+
+    pub(super) fn delete_file_row(
         &mut self,
         new: &NewDeleteFile,
         file: i64,
@@ -88,7 +108,11 @@ impl Writer<'_> {
     }
 
     /// Every file is still there, with the delete file that was merged from.
-    async fn check_current(&mut self, table: TableId, deletions: &[Deletion]) -> Result<()> {
+    pub(super) async fn check_current(
+        &mut self,
+        table: TableId,
+        deletions: &[Deletion],
+    ) -> Result<()> {
         let committed: Vec<&Deletion> =
             deletions.iter().filter(|deletion| !deletion.file.is_provisional()).collect();
         let mut current: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
@@ -106,7 +130,7 @@ impl Writer<'_> {
             }
         }
         let is_current = |deletion: &&Deletion| {
-            let expected = deletion.replaces.iter().map(|old| old.id.0).collect();
+            let expected = deletion.delete_files.iter().map(|old| old.id.0).collect();
             current.get(&deletion.file.0) == Some(&expected)
         };
         match committed.iter().all(is_current) {

@@ -9,7 +9,9 @@ use super::Catalog;
 use super::backend::{Row, Value};
 use super::model::*;
 use super::read::{VISIBLE, path};
-use crate::error::{Error, Result};
+use super::types::parse_type;
+use super::widen::{leaves, retype_stats};
+use crate::error::{Error, ErrorKind, Result};
 
 impl Catalog {
     /// How many data files a table has.
@@ -21,7 +23,8 @@ impl Catalog {
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
-    /// The data files of a table in the order they were added, with the statistics of `stats_of`.
+    /// The data files of a table in the order they were added, with the statistics of `stats_of`. If
+    /// the snapshot has expired meanwhile, some may be gone: then none are given.
     pub async fn data_files(
         &self,
         at: SnapshotId,
@@ -30,7 +33,8 @@ impl Catalog {
     ) -> Result<Vec<DataFile>> {
         let sql = format!(
             "SELECT data_file_id, path, path_is_relative, record_count, file_size_bytes, \
-             footer_size, row_id_start, partial_max, mapping_id, begin_snapshot \
+             footer_size, row_id_start, partial_max, mapping_id, begin_snapshot, \
+             partition_id \
              FROM ducklake_data_file WHERE table_id = $2 AND {VISIBLE} ORDER BY data_file_id"
         );
         let values = [at.0.into(), table.id.0.into()];
@@ -41,8 +45,26 @@ impl Catalog {
         if !files.is_empty() {
             self.attach_deletes(table, &values, &mut files).await?;
             self.attach_stats(table.id, stats_of, &mut files).await?;
+            self.retype_stats(table, stats_of, &mut files).await?;
+            self.attach_partitions(table, &mut files).await?;
         }
+        self.check_unexpired(at).await?;
         Ok(files.into_values().collect())
+    }
+
+    /// What was read of a snapshot before is all there was of it, if it is still there.
+    async fn check_unexpired(&self, at: SnapshotId) -> Result<()> {
+        match self.snapshot_with_id(at).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("snapshot {at} has expired while it was read"),
+            )
+            .with_help(
+                "begin again; let snapshots live longer than the longest transaction: \
+                 expire_snapshots(older_than => …)",
+            )),
+        }
     }
 
     async fn attach_deletes(
@@ -53,7 +75,7 @@ impl Catalog {
     ) -> Result<()> {
         let sql = format!(
             "SELECT data_file_id, path, path_is_relative, delete_file_id, format, \
-             file_size_bytes, begin_snapshot FROM ducklake_delete_file \
+             file_size_bytes, begin_snapshot, delete_count FROM ducklake_delete_file \
              WHERE table_id = $2 AND {VISIBLE} ORDER BY delete_file_id"
         );
         for row in &self.backend().query(&sql, values).await? {
@@ -97,6 +119,70 @@ impl Catalog {
         }
         Ok(())
     }
+
+    /// The partition values of files, where they tell more than the statistics do: buckets.
+    async fn attach_partitions(
+        &self,
+        table: &Table,
+        files: &mut BTreeMap<i64, DataFile>,
+    ) -> Result<()> {
+        let mut keys = table.partition.iter().flat_map(|spec| &spec.keys);
+        if !keys.any(|key| matches!(key.transform, Transform::Bucket(_))) {
+            return Ok(());
+        }
+        let sql = "SELECT data_file_id, partition_value FROM ducklake_file_partition_value \
+                   WHERE table_id = $1 ORDER BY data_file_id, partition_key_index";
+        for row in self.backend().query(sql, &[table.id.0.into()]).await? {
+            let file = files.get_mut(&row.int(0)?);
+            if let Some(partition) = file.and_then(|file| file.partition.as_mut()) {
+                partition.values.push(row.opt_text(1));
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings statistics of files that were written before a column's type changed to the new type.
+    async fn retype_stats(
+        &self,
+        table: &Table,
+        stats_of: &[ColumnId],
+        files: &mut BTreeMap<i64, DataFile>,
+    ) -> Result<()> {
+        let leaves: BTreeMap<i64, &ColumnType> = leaves(&table.columns)
+            .into_iter()
+            .filter(|leaf| stats_of.contains(&leaf.id))
+            .map(|leaf| (leaf.id.0, &leaf.column_type))
+            .collect();
+        let sql = "SELECT DISTINCT column_id, column_type FROM ducklake_column \
+                   WHERE table_id = $1 AND end_snapshot IS NOT NULL";
+        let mut changed = Vec::new();
+        for row in self.backend().query(sql, &[table.id.0.into()]).await? {
+            let (id, old) = (row.int(0)?, row.text(1)?);
+            let is_changed = leaves.get(&id).is_some_and(|now| parse_type(&old, vec![]) != **now);
+            if is_changed {
+                changed.push(id.to_string());
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "SELECT f.data_file_id, c.column_id, c.column_type FROM ducklake_column c \
+             JOIN ducklake_data_file f ON f.table_id = c.table_id \
+             AND f.begin_snapshot >= c.begin_snapshot AND f.begin_snapshot < c.end_snapshot \
+             WHERE c.table_id = $1 AND c.column_id IN ({})",
+            changed.join(", ")
+        );
+        for row in self.backend().query(&sql, &[table.id.0.into()]).await? {
+            let (column, old) = (row.int(1)?, parse_type(&row.text(2)?, vec![]));
+            let file = files.get_mut(&row.int(0)?);
+            let stats = file.and_then(|file| file.column_stats.get_mut(&ColumnId(column)));
+            if let (Some(stats), Some(now)) = (stats, leaves.get(&column)) {
+                retype_stats(stats, &old, now);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
@@ -111,6 +197,7 @@ fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
         partial_max: row.opt_int(7)?.map(SnapshotId),
         name_mapping: row.opt_int(8)?,
         column_stats: BTreeMap::new(),
+        partition: row.opt_int(10)?.map(|id| FilePartition { id: PartitionId(id), values: vec![] }),
         deletes: vec![],
         deleted: Arc::new(RoaringTreemap::new()),
     })
@@ -130,6 +217,7 @@ fn delete_file(table: &Table, row: &Row) -> Result<DeleteFile> {
                     .with_help("compact the table with the program that wrote it"));
             }
         },
+        delete_count: row.count(7)?,
         file_size_bytes: row.count(5)?,
         begin: SnapshotId(row.int(6)?),
     })

@@ -14,23 +14,37 @@
 //! Nothing here knows Arrow, DataFusion or object stores. Opening reads one table of settings;
 //! objects are read when they are asked for.
 
+mod alter;
 mod backend;
 mod bounds;
 mod changes;
+mod cleanup;
 mod commit;
+mod compact;
 mod conflict;
 mod deletes;
+mod evolve;
+mod expire;
 mod files;
+mod flush;
+mod inlined;
+mod layout;
 pub mod model;
+pub mod options;
 mod read;
+mod rows;
 mod schema;
 mod transaction;
 mod types;
+mod widen;
 
 use std::sync::Arc;
 
+use self::backend::Backend;
 pub use self::backend::{Address, PostgresUrl};
-use self::backend::{Backend, Value};
+pub(crate) use self::cleanup::Scheduled;
+pub(crate) use self::compact::FileGroup;
+pub(crate) use self::expire::Expiry;
 pub use self::transaction::{Transaction, assign_column_ids};
 pub(crate) use self::types::type_name;
 use crate::error::{Error, ErrorKind, Result};
@@ -105,7 +119,7 @@ impl Catalog {
 
     /// Records that the files have moved.
     pub async fn set_data_path(&self, path: &str) -> Result<Self> {
-        self.set_option("data_path", path).await?;
+        self.set_option("data_path", path, options::Scope::Global).await?;
         Ok(self.with_data_path(path))
     }
 
@@ -113,16 +127,6 @@ impl Catalog {
     pub async fn option(&self, key: &str) -> Result<Option<String>> {
         let sql = "SELECT value FROM ducklake_metadata WHERE key = $1 AND scope IS NULL";
         Ok(self.backend().query(sql, &[key.into()]).await?.first().and_then(|row| row.opt_text(0)))
-    }
-
-    /// Changes a setting of the whole catalog; settings are not versioned.
-    pub async fn set_option(&self, key: &str, value: &str) -> Result<()> {
-        let mut transaction = self.backend().write().await?;
-        let delete = "DELETE FROM ducklake_metadata WHERE key = $1 AND scope IS NULL";
-        transaction.execute(delete, &[key.into()]).await?;
-        let row = vec![key.into(), value.into(), Value::Null, Value::Null];
-        transaction.insert("ducklake_metadata", vec![row]).await?;
-        transaction.commit().await
     }
 
     /// Time for trying again what another writer's commit has overtaken.

@@ -43,6 +43,7 @@ id!(/** A table, through all its versions. */ TableId);
 id!(/** A view, through all its versions. */ ViewId);
 id!(/** A column or nested field; unique within its table and never used again. */ ColumnId);
 id!(/** A data file or delete file. */ FileId);
+id!(/** A way to partition a table, until it is set anew. */ PartitionId);
 
 /// One row of `ducklake_snapshot`: what a reader pins and a commit builds on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,8 +127,82 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// What its `comment` tag says.
     pub comment: Option<String>,
-    /// Whether another engine has partitioned it.
-    pub is_partitioned: bool,
+    /// How its files are partitioned.
+    pub partition: Option<PartitionSpec>,
+    /// How the rows in its files are sorted; empty when they are not.
+    pub sort: Vec<SortKey>,
+    /// Its CHECK constraints and declared keys.
+    pub constraints: Vec<Constraint>,
+    /// The id of the next column; ids of dropped columns are not used again.
+    pub next_column_id: i64,
+}
+
+/// How a table's files are partitioned: each file holds one value for each key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionSpec {
+    /// Its id, which files name.
+    pub id: PartitionId,
+    /// The keys, outermost directory first; never empty.
+    pub keys: Vec<PartitionKey>,
+}
+
+/// One key of a [`PartitionSpec`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionKey {
+    /// A top-level column.
+    pub column: ColumnId,
+    /// What of its value counts.
+    pub transform: Transform,
+}
+
+/// What of a column's value makes a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transform {
+    /// The value itself.
+    Identity,
+    /// The calendar year.
+    Year,
+    /// The month, 1 to 12, of any year.
+    Month,
+    /// The day of the month, 1 to 31.
+    Day,
+    /// The hour of the day.
+    Hour,
+    /// A hash, modulo this.
+    Bucket(u32),
+}
+
+/// One key that a table's files are sorted by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SortKey {
+    /// SQL over the table's columns.
+    pub expression: String,
+    /// The dialect of that SQL.
+    pub dialect: String,
+    /// Largest first.
+    pub descending: bool,
+    /// NULL before all values.
+    pub nulls_first: bool,
+}
+
+/// A named rule for a table's rows, kept in a table of ours that other engines do not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Constraint {
+    /// Its name; unique in its table without regard to case.
+    pub name: String,
+    /// What it says.
+    pub rule: Rule,
+}
+
+/// What a [`Constraint`] says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    /// SQL over the table's columns that is false for no row; checked on every write.
+    Check(String),
+    /// The columns identify a row; declared, not checked.
+    PrimaryKey(Vec<ColumnId>),
+    /// No two rows have the same values; declared, not checked.
+    Unique(Vec<ColumnId>),
 }
 
 /// A column or nested field.
@@ -212,6 +287,21 @@ impl Column {
             _ => vec![],
         }
     }
+
+    /// The same, to be changed.
+    pub fn children_mut(&mut self) -> Vec<&mut Column> {
+        match &mut self.column_type {
+            ColumnType::Struct(fields) => fields.iter_mut().collect(),
+            ColumnType::List(element) => vec![element],
+            ColumnType::Map(key, value) => vec![key, value],
+            _ => vec![],
+        }
+    }
+}
+
+/// Names are unique without regard to case.
+pub fn same_name(a: &str, b: &str) -> bool {
+    a == b || a.to_lowercase() == b.to_lowercase()
 }
 
 /// A view version as of one snapshot.
@@ -295,10 +385,21 @@ pub struct DataFile {
     pub name_mapping: Option<i64>,
     /// Statistics by leaf column, of those columns that were asked for and are known.
     pub column_stats: BTreeMap<ColumnId, ColumnStats>,
+    /// The partition it is in; none for files of an unpartitioned table.
+    pub partition: Option<FilePartition>,
     /// The files that tell which of its rows are deleted; nearly always at most one.
     pub deletes: Vec<DeleteFile>,
     /// Positions of rows that are deleted besides: in the catalog, or by this transaction.
     pub deleted: Arc<RoaringTreemap>,
+}
+
+/// The partition of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePartition {
+    /// The specification it was written for.
+    pub id: PartitionId,
+    /// The text of each key's value; `None` is NULL.
+    pub values: Vec<Option<String>>,
 }
 
 /// A file that tells which rows of a data file are deleted.
@@ -310,6 +411,8 @@ pub struct DeleteFile {
     pub path: String,
     /// How the positions are written.
     pub format: DeleteFormat,
+    /// Rows in it.
+    pub delete_count: u64,
     /// Exact size.
     pub file_size_bytes: u64,
     /// The snapshot of its oldest delete, and of all that have none of their own.
@@ -323,6 +426,92 @@ pub enum DeleteFormat {
     Parquet,
     /// Iceberg's `deletion-vector-v1` without its Puffin container.
     DeletionVector,
+}
+
+/// Stands for a data file where rows are kept in the catalog: their positions are their places.
+pub const INLINED: FileId = FileId(-1);
+
+/// Rows that are kept in the catalog, all written in one form of their table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InlinedRows {
+    /// The top-level columns of that form.
+    pub columns: Vec<Column>,
+    /// The rows.
+    pub rows: Vec<InlinedRow>,
+    /// Statistics of the leaf columns; of staged rows only.
+    pub column_stats: BTreeMap<ColumnId, ColumnStats>,
+}
+
+/// A row that is kept in the catalog.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InlinedRow {
+    /// Its row id; `None` for a new row that is staged.
+    pub row_id: Option<i64>,
+    /// What tells it from the others: the row id, or a provisional one.
+    pub place: i64,
+    /// The text of each column's value.
+    pub values: Vec<Option<String>>,
+}
+
+/// Rows that the catalog keeps of a table in one form, of all snapshots.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InlinedHistory {
+    /// The table of the catalog that they are in.
+    pub name: String,
+    /// The top-level columns of that form.
+    pub columns: Vec<Column>,
+    /// The rows by row id and then by age.
+    pub rows: Vec<InlinedVersion>,
+}
+
+/// One version of a row that the catalog keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InlinedVersion {
+    /// Its row id.
+    pub row_id: i64,
+    /// The snapshot it came with.
+    pub begin: SnapshotId,
+    /// The snapshot it went with.
+    pub end: Option<SnapshotId>,
+    /// The text of each column's value.
+    pub values: Vec<Option<String>>,
+}
+
+/// What the catalog kept of a table, as files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Flush {
+    /// The table.
+    pub table: Table,
+    /// The newest snapshot whose rows are in the files.
+    pub through: SnapshotId,
+    /// The tables of the catalog that the rows were in.
+    pub inlined_tables: Vec<String>,
+    /// The rows.
+    pub files: Vec<FlushedFile>,
+    /// Deleted positions, merged into delete files.
+    pub deletions: Vec<Deletion>,
+}
+
+impl Flush {
+    /// The files that are visible once it is committed.
+    fn files(&self) -> Vec<String> {
+        let merged = self.deletions.iter().filter_map(|deletion| match &deletion.how {
+            DeletionKind::DeleteFile(file) => Some(file.path.clone()),
+            _ => None,
+        });
+        let ended = self.files.iter().filter_map(|flushed| flushed.ended.as_ref());
+        let data = self.files.iter().map(|flushed| flushed.file.path.clone());
+        data.chain(ended.map(|file| file.path.clone())).chain(merged).collect()
+    }
+}
+
+/// A data file of rows that the catalog kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlushedFile {
+    /// The file.
+    pub file: DataFile,
+    /// Those of its rows that had ended.
+    pub ended: Option<NewDeleteFile>,
 }
 
 /// Rows of one table that a transaction deletes.
@@ -359,9 +548,20 @@ pub struct Deletion {
     /// The data file.
     pub file: FileId,
     /// The delete files it had, which must still be the current ones.
-    pub replaces: Vec<DeleteFile>,
-    /// The delete file it gets; `None` ends the data file.
-    pub delete_file: Option<NewDeleteFile>,
+    pub delete_files: Vec<DeleteFile>,
+    /// How it is written down.
+    pub how: DeletionKind,
+}
+
+/// How deleted rows of a data file are written down.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DeletionKind {
+    /// No row is left: the data file ends.
+    WholeFile,
+    /// A delete file takes the place of those that there were.
+    DeleteFile(NewDeleteFile),
+    /// The catalog keeps the positions, besides what the delete files say.
+    Inlined(Arc<RoaringTreemap>),
 }
 
 /// A delete file that was written for a commit.
@@ -425,17 +625,42 @@ pub struct Changes {
     pub created_views: Vec<View>,
     /// Views of the base that are gone.
     pub dropped_views: Vec<ViewId>,
+    /// Tables of the base that are different now.
+    pub altered_tables: BTreeMap<TableId, Altered<Table>>,
+    /// Views of the base that are different now.
+    pub altered_views: BTreeMap<ViewId, Altered<View>>,
     /// Files added to tables of the base or to new ones.
     pub appended: BTreeMap<TableId, Vec<DataFile>>,
+    /// Rows added to tables that the catalog itself will keep.
+    pub inlined: BTreeMap<TableId, Vec<InlinedRows>>,
     /// Rows deleted from data files of the base, and from those added here.
     pub deleted: BTreeMap<TableId, DeletedFrom>,
 }
 
 impl Changes {
+    /// The tables that stand here in another form than in the base.
+    pub fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.created_tables.iter().chain(self.altered_tables.values().map(|altered| &altered.now))
+    }
+
+    /// The views that stand here in another form than in the base.
+    pub fn views(&self) -> impl Iterator<Item = &View> {
+        self.created_views.iter().chain(self.altered_views.values().map(|altered| &altered.now))
+    }
+
     /// Whether a commit of this would change nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// An object as the base snapshot has it and as it is now, however many statements made it so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Altered<T> {
+    /// As of the base snapshot.
+    pub base: T,
+    /// As the transaction leaves it.
+    pub now: T,
 }
 
 /// What became of a commit that met no conflict.
@@ -457,6 +682,10 @@ pub struct Commit {
     pub changes: Changes,
     /// What becomes of the deletes among them.
     pub deletions: BTreeMap<TableId, Vec<Deletion>>,
+    /// Files that take the place of others. A commit has either this or changes.
+    pub compaction: Option<Compaction>,
+    /// Rows that move from the catalog into files, in a commit of its own.
+    pub flush: Option<Flush>,
     /// The id that files written for this commit say it has, if any does.
     pub expects: Option<SnapshotId>,
     /// Who commits, for history.
@@ -470,7 +699,46 @@ impl Commit {
     pub fn files(&self) -> Vec<String> {
         let data = self.changes.appended.values().flatten().map(|file| file.path.clone());
         let deletions = self.deletions.values().flatten();
-        let deletes = deletions.filter_map(|deletion| deletion.delete_file.as_ref());
-        data.chain(deletes.map(|file| file.path.clone())).collect()
+        let deletes = deletions.filter_map(|deletion| match &deletion.how {
+            DeletionKind::DeleteFile(file) => Some(file),
+            _ => None,
+        });
+        let compacted = self.compaction.iter().flat_map(|compaction| &compaction.replacements);
+        let compacted = compacted.filter_map(|replacement| replacement.file.as_ref());
+        let flushed = self.flush.iter().flat_map(Flush::files);
+        data.chain(deletes.map(|file| file.path.clone()))
+            .chain(compacted.map(|file| file.path.clone()))
+            .chain(flushed)
+            .collect()
     }
+}
+
+/// Files of one table that take the place of others; no row changes.
+#[derive(Debug, Clone)]
+pub struct Compaction {
+    /// The table, as of the base.
+    pub table: Table,
+    /// What becomes of the old files.
+    pub kind: CompactionKind,
+    /// Which files take the place of which.
+    pub replacements: Vec<Replacement>,
+}
+
+/// What a compaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompactionKind {
+    /// Small files without deletes become one, which keeps the snapshot of each row. The old ones
+    /// are gone from every snapshot.
+    Merge,
+    /// Deleted rows go. The old files stay for the snapshots before.
+    Rewrite,
+}
+
+/// A file in place of others.
+#[derive(Debug, Clone)]
+pub struct Replacement {
+    /// The files that were read, with their deletes. All are in one partition.
+    pub sources: Vec<DataFile>,
+    /// The file with their rows; `None` if no row is left.
+    pub file: Option<DataFile>,
 }

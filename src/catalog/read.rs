@@ -151,7 +151,24 @@ impl Catalog {
             return self.table(at, schema, row).await.map(Relation::Table).map(Some);
         }
         let rows = self.named(at, schema, "ducklake_view", "view_name", VIEW_COLUMNS, name).await?;
-        rows.first().map(|row| view(schema, row).map(Relation::View)).transpose()
+        let Some(mut view) = rows.first().map(|row| view(schema, row)).transpose()? else {
+            return Ok(None);
+        };
+        view.comment = self.comment(at, view.id.0).await?;
+        Ok(Some(Relation::View(view)))
+    }
+
+    /// The schema and the name of a table.
+    pub async fn table_name(
+        &self,
+        at: SnapshotId,
+        table: TableId,
+    ) -> Result<Option<(SchemaId, String)>> {
+        let sql = format!(
+            "SELECT schema_id, table_name FROM ducklake_table WHERE table_id = $2 AND {VISIBLE}"
+        );
+        let rows = self.backend().query(&sql, &[at.0.into(), table.0.into()]).await?;
+        rows.first().map(|row| Ok((SchemaId(row.int(0)?), row.text(1)?))).transpose()
     }
 
     /// The rows of a name: exact ones, which an index finds, else those in another case.
@@ -191,6 +208,24 @@ impl Catalog {
     async fn table(&self, at: SnapshotId, schema: &Schema, row: &Row) -> Result<Table> {
         let id = TableId(row.int(0)?);
         let path = path(row, 3)?;
+        Ok(Table {
+            id,
+            uuid: uuid(row, 1),
+            schema_id: schema.id,
+            name: row.text(2)?,
+            directory: path.resolve(&schema.path.resolve(self.data_path())),
+            path,
+            columns: self.columns(at, id).await?,
+            comment: self.comment(at, id.0).await?,
+            partition: self.partition(at, id).await?,
+            sort: self.sort(at, id).await?,
+            constraints: self.constraints(at, id).await?,
+            next_column_id: row.int(5)?,
+        })
+    }
+
+    /// The columns of a table.
+    pub(super) async fn columns(&self, at: SnapshotId, id: TableId) -> Result<Vec<Column>> {
         let values = [at.0.into(), id.0.into()];
         let columns = format!(
             "SELECT column_id, column_name, column_type, initial_default, default_value, \
@@ -207,43 +242,23 @@ impl Catalog {
             .iter()
             .map(|row| Ok((ColumnId(row.int(0)?), row.opt_text(1))))
             .collect::<Result<BTreeMap<_, _>>>()?;
-        let comment = format!(
-            "SELECT value FROM ducklake_tag WHERE object_id = $2 AND key = 'comment' AND {VISIBLE}"
-        );
-        let comment = self.backend().query(&comment, &values).await?;
-        let partitioned = format!(
-            "SELECT 1 FROM ducklake_partition_info i JOIN ducklake_partition_column c \
-             ON i.partition_id = c.partition_id WHERE i.table_id = $2 AND {VISIBLE} LIMIT 1"
-        );
-        let partitioned = self.backend().query(&partitioned, &values).await?;
-        Ok(Table {
-            id,
-            uuid: uuid(row, 1),
-            schema_id: schema.id,
-            name: row.text(2)?,
-            directory: path.resolve(&schema.path.resolve(self.data_path())),
-            path,
-            columns: assemble(&columns, &comments)?,
-            comment: comment.first().and_then(|row| row.opt_text(0)),
-            is_partitioned: !partitioned.is_empty(),
-        })
+        assemble(&columns, &comments)
     }
 
-    /// Whether another engine keeps rows of this table in the catalog.
-    pub async fn has_inlined_data(&self, at: SnapshotId, table: TableId) -> Result<bool> {
-        let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1";
-        for row in self.backend().query(sql, &[table.0.into()]).await? {
-            let name = row.text(0)?.replace('"', "\"\"");
-            let sql = format!("SELECT 1 FROM \"{name}\" WHERE {VISIBLE} LIMIT 1");
-            if !self.backend().query(&sql, &[at.0.into()]).await?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// The comment on a table or view.
+    async fn comment(&self, at: SnapshotId, object: i64) -> Result<Option<String>> {
+        let sql = format!(
+            "SELECT value FROM ducklake_tag WHERE object_id = $2 AND key = 'comment' AND {VISIBLE}"
+        );
+        let rows = self.backend().query(&sql, &[at.0.into(), object.into()]).await?;
+        Ok(rows.first().and_then(|row| row.opt_text(0)))
     }
 }
 
-const TABLE_COLUMNS: &str = "table_id, table_uuid, table_name, path, path_is_relative";
+/// The last one is the id of the next column: above those of all versions of the table.
+const TABLE_COLUMNS: &str = "table_id, table_uuid, table_name, path, path_is_relative, \
+     (SELECT coalesce(max(c.column_id), 0) + 1 FROM ducklake_column c \
+      WHERE c.table_id = ducklake_table.table_id)";
 const VIEW_COLUMNS: &str = "view_id, view_uuid, view_name, dialect, sql, column_aliases";
 
 fn view(schema: &Schema, row: &Row) -> Result<View> {

@@ -169,8 +169,6 @@ async fn first_rows(
         ("created_by", &created_by),
         ("data_path", data_path),
         ("encrypted", "false"),
-        // Rows that DuckDB would keep inside the catalog cannot be read here: it writes files.
-        ("data_inlining_row_limit", "0"),
     ];
     let rows =
         metadata.map(|(key, value)| vec![key.into(), value.into(), Value::Null, Value::Null]);

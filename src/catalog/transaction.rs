@@ -5,21 +5,23 @@
 //! leaving a trace. Objects it creates have provisional ids until the commit numbers them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Catalog;
+use super::evolve::number;
 use super::model::*;
+use super::options::SetOption;
+use super::widen::{leaves, retype_stats};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A pinned snapshot and the changes staged on it.
 #[derive(Debug, Clone)]
 pub struct Transaction {
-    catalog: Catalog,
-    base: Snapshot,
-    changes: Changes,
+    pub(super) catalog: Catalog,
+    pub(super) base: Snapshot,
+    pub(super) changes: Changes,
     next_provisional: i64,
 }
 
@@ -74,13 +76,35 @@ impl Transaction {
 
     /// What to commit.
     pub fn into_commit(self, author: Option<String>, message: Option<String>) -> Commit {
-        let deletions = BTreeMap::new();
-        Commit { base: self.base, changes: self.changes, deletions, expects: None, author, message }
+        Commit {
+            base: self.base,
+            changes: self.changes,
+            deletions: BTreeMap::new(),
+            compaction: None,
+            flush: None,
+            expects: None,
+            author,
+            message,
+        }
     }
 
     /// Every snapshot up to the pinned one, oldest first.
     pub async fn history(&self) -> Result<Vec<SnapshotRecord>> {
         self.catalog.history(self.base.id).await
+    }
+
+    /// The options of the catalog, as they are now.
+    pub async fn options(&self) -> Result<Vec<SetOption>> {
+        self.catalog.options().await
+    }
+
+    /// The schema and the name of a table of the base.
+    pub async fn table_name(&self, table: TableId) -> Result<Option<(Schema, String)>> {
+        let Some((schema, name)) = self.catalog.table_name(self.base.id, table).await? else {
+            return Ok(None);
+        };
+        let schemas = self.schemas().await?;
+        Ok(schemas.into_iter().find(|other| other.id == schema).map(|schema| (schema, name)))
     }
 
     /// The schemas, by name.
@@ -96,18 +120,12 @@ impl Transaction {
     pub async fn schema(&self, name: &str) -> Result<Option<Schema>> {
         let schemas = self.schemas().await?;
         let exact = schemas.iter().find(|schema| schema.name == name);
-        Ok(exact.or_else(|| schemas.iter().find(|schema| same(&schema.name, name))).cloned())
+        Ok(exact.or_else(|| schemas.iter().find(|schema| same_name(&schema.name, name))).cloned())
     }
 
     /// The names of all tables and views.
     pub async fn relation_names(&self) -> Result<Vec<RelationName>> {
         let mut names = Vec::new();
-        for name in self.catalog.relation_names(self.base.id).await? {
-            if self.is_changed(&name).await? {
-                continue;
-            }
-            names.push(name);
-        }
         let schemas = self.schemas().await?;
         let schema = |id: SchemaId| {
             schemas.iter().find(|schema| schema.id == id).map(|schema| schema.name.clone())
@@ -115,9 +133,21 @@ impl Transaction {
         let name = |schema_id, name: &str, kind| {
             Some(RelationName { schema: schema(schema_id)?, name: name.to_owned(), kind })
         };
-        let tables = self.changes.created_tables.iter();
+        let tables = self.changes.altered_tables.values();
+        let before = tables.map(|a| name(a.base.schema_id, &a.base.name, RelationKind::Table));
+        let views = self.changes.altered_views.values();
+        let before = before
+            .chain(views.map(|a| name(a.base.schema_id, &a.base.name, RelationKind::View)))
+            .flatten()
+            .collect::<Vec<_>>();
+        for name in self.catalog.relation_names(self.base.id).await? {
+            if !before.contains(&name) && !self.is_changed(&name).await? {
+                names.push(name);
+            }
+        }
+        let tables = self.changes.tables();
         names.extend(tables.filter_map(|t| name(t.schema_id, &t.name, RelationKind::Table)));
-        let views = self.changes.created_views.iter();
+        let views = self.changes.views();
         names.extend(views.filter_map(|v| name(v.schema_id, &v.name, RelationKind::View)));
         names.sort();
         Ok(names)
@@ -138,22 +168,28 @@ impl Transaction {
         };
         let relation = self.catalog.relation(self.base.id, schema, &name.name).await?;
         Ok(changes.dropped_schemas.contains(&schema.id)
-            || relation.is_none_or(|relation| self.is_dropped(&relation)))
+            || relation.is_none_or(|relation| self.is_replaced(&relation)))
     }
 
-    fn is_dropped(&self, relation: &Relation) -> bool {
+    /// Whether a relation of the base is dropped here, or stands here in another form.
+    fn is_replaced(&self, relation: &Relation) -> bool {
+        let changes = &self.changes;
         match relation {
-            Relation::Table(table) => self.changes.dropped_tables.contains(&table.id),
-            Relation::View(view) => self.changes.dropped_views.contains(&view.id),
+            Relation::Table(Table { id, .. }) => {
+                changes.dropped_tables.contains(id) || changes.altered_tables.contains_key(id)
+            }
+            Relation::View(View { id, .. }) => {
+                changes.dropped_views.contains(id) || changes.altered_views.contains_key(id)
+            }
         }
     }
 
     /// What `name` stands for in `schema`.
     pub async fn relation(&self, schema: &Schema, name: &str) -> Result<Option<Relation>> {
-        let tables = self.changes.created_tables.iter().filter(|t| t.schema_id == schema.id);
-        let views = self.changes.created_views.iter().filter(|v| v.schema_id == schema.id);
-        let table = tables.clone().find(|t| same(&t.name, name)).cloned().map(Relation::Table);
-        let view = || views.clone().find(|v| same(&v.name, name)).cloned().map(Relation::View);
+        let mut tables = self.changes.tables().filter(|t| t.schema_id == schema.id);
+        let mut views = self.changes.views().filter(|v| v.schema_id == schema.id);
+        let table = tables.find(|t| same_name(&t.name, name)).cloned().map(Relation::Table);
+        let view = || views.find(|v| same_name(&v.name, name)).cloned().map(Relation::View);
         if let Some(staged) = table.or_else(view) {
             return Ok(Some(staged));
         }
@@ -161,53 +197,7 @@ impl Transaction {
             return Ok(None);
         }
         let relation = self.catalog.relation(self.base.id, schema, name).await?;
-        Ok(relation.filter(|relation| !self.is_dropped(relation)))
-    }
-
-    /// How many data files a table has.
-    pub async fn n_data_files(&self, table: &Table) -> Result<usize> {
-        let staged = self.changes.appended.get(&table.id).map_or(0, Vec::len);
-        match table.id.is_provisional() {
-            true => Ok(staged),
-            false => Ok(self.catalog.n_data_files(self.base.id, table.id).await? + staged),
-        }
-    }
-
-    /// The data files of a table, the staged ones last, with the statistics of `stats_of`.
-    pub async fn data_files(&self, table: &Table, stats_of: &[ColumnId]) -> Result<Vec<DataFile>> {
-        let mut files = self.files(table, stats_of).await?;
-        if let Some(deleted) = self.changes.deleted.get(&table.id) {
-            let rows = |file: &DataFile| file.id.and_then(|id| deleted.files.get(&id));
-            files.retain(|file| rows(file) != Some(&DeletedRows::All));
-            for file in &mut files {
-                if let Some(DeletedRows::At(positions)) = rows(file) {
-                    *Arc::make_mut(&mut file.deleted) |= positions.as_ref();
-                }
-            }
-        }
-        Ok(files)
-    }
-
-    /// The same with the rows that this transaction deletes.
-    pub async fn files_before_deletes(&self, table: &Table) -> Result<Vec<DataFile>> {
-        self.files(table, &[]).await
-    }
-
-    async fn files(&self, table: &Table, stats_of: &[ColumnId]) -> Result<Vec<DataFile>> {
-        let mut files = match table.id.is_provisional() {
-            true => vec![],
-            false => self.catalog.data_files(self.base.id, table, stats_of).await?,
-        };
-        files.extend(self.changes.appended.get(&table.id).into_iter().flatten().cloned());
-        Ok(files)
-    }
-
-    /// Whether another engine keeps rows of this table in the catalog.
-    pub async fn has_inlined_data(&self, table: &Table) -> Result<bool> {
-        match table.id.is_provisional() {
-            true => Ok(false),
-            false => self.catalog.has_inlined_data(self.base.id, table.id).await,
-        }
+        Ok(relation.filter(|relation| !self.is_replaced(relation)))
     }
 
     /// Stages a new schema.
@@ -266,7 +256,7 @@ impl Transaction {
         }
         for (index, column) in columns.iter().enumerate() {
             check_name("column", &column.name)?;
-            if columns[..index].iter().any(|other| same(&other.name, &column.name)) {
+            if columns[..index].iter().any(|other| same_name(&other.name, &column.name)) {
                 return Err(Error::invalid(format!(
                     "column \"{}\" comes twice in table \"{name}\"; case does not distinguish names",
                     column.name
@@ -282,9 +272,12 @@ impl Transaction {
             name: name.to_owned(),
             directory: path.resolve(&schema.path.resolve(self.catalog.data_path())),
             path,
-            columns,
             comment: None,
-            is_partitioned: false,
+            partition: None,
+            sort: vec![],
+            constraints: vec![],
+            next_column_id: next_column_id(&columns),
+            columns,
         };
         self.changes.created_tables.push(table.clone());
         Ok(table)
@@ -319,55 +312,83 @@ impl Transaction {
         match relation {
             Relation::Table(table) => {
                 self.changes.appended.remove(&table.id);
+                self.changes.altered_tables.remove(&table.id);
                 self.changes.deleted.remove(&table.id);
+                self.changes.inlined.remove(&table.id);
                 match table.id.is_provisional() {
                     true => self.changes.created_tables.retain(|other| other.id != table.id),
                     false => self.changes.dropped_tables.push(table.id),
                 }
             }
-            Relation::View(view) => match view.id.is_provisional() {
-                true => self.changes.created_views.retain(|other| other.id != view.id),
-                false => self.changes.dropped_views.push(view.id),
-            },
+            Relation::View(view) => {
+                self.changes.altered_views.remove(&view.id);
+                match view.id.is_provisional() {
+                    true => self.changes.created_views.retain(|other| other.id != view.id),
+                    false => self.changes.dropped_views.push(view.id),
+                }
+            }
         }
         Ok(())
     }
 
-    /// Stages files for a table.
-    pub fn append(&mut self, table: &Table, files: Vec<DataFile>) {
-        for mut file in files {
-            file.id = Some(FileId(self.provisional()));
-            self.changes.appended.entry(table.id).or_default().push(file);
+    /// Stages a table's new form; `before` is the one this transaction has of it.
+    pub async fn alter_table(&mut self, schema: &Schema, before: &Table, now: Table) -> Result<()> {
+        if before.name != now.name {
+            self.check_rename(schema, &Relation::Table(before.clone()), &now.name).await?;
         }
+        // Files staged before this statement have statistics in the types of their day.
+        if let Some(files) = self.changes.appended.get_mut(&now.id) {
+            files.iter_mut().for_each(|file| retype_file(file, before, &now));
+        }
+        if let Some(created) = self.changes.created_tables.iter_mut().find(|t| t.id == now.id) {
+            *created = now;
+            return Ok(());
+        }
+        let altered = self.changes.altered_tables.entry(now.id);
+        let altered = altered.or_insert_with(|| Altered { base: before.clone(), now: now.clone() });
+        altered.now = now;
+        let (id, is_unchanged) = (altered.now.id, altered.now == altered.base);
+        if is_unchanged {
+            self.changes.altered_tables.remove(&id);
+        }
+        Ok(())
     }
 
-    /// Stages the end of rows. A file that was added here and loses all of them leaves no trace.
-    pub fn delete(&mut self, table: &Table, rows: BTreeMap<FileId, DeletedRows>) {
-        let files = BTreeMap::new();
-        let deleted = self.changes.deleted.entry(table.id);
-        let deleted =
-            &mut deleted.or_insert_with(|| DeletedFrom { table: table.clone(), files }).files;
-        let appended = self.changes.appended.entry(table.id).or_default();
-        for (file, rows) in rows {
-            let all = match (deleted.remove(&file), rows) {
-                (Some(DeletedRows::At(before)), DeletedRows::At(now)) => {
-                    DeletedRows::At(Arc::new(before.as_ref() | now.as_ref()))
-                }
-                (Some(DeletedRows::All), _) => DeletedRows::All,
-                (_, rows) => rows,
-            };
-            match appended.iter().position(|other| other.id == Some(file)) {
-                Some(index) if all.is_all_of(&appended[index]) => drop(appended.remove(index)),
-                _ => drop(deleted.insert(file, all)),
-            }
+    /// Stages a view's new form.
+    pub async fn alter_view(&mut self, schema: &Schema, before: &View, now: View) -> Result<()> {
+        if before.name != now.name {
+            self.check_rename(schema, &Relation::View(before.clone()), &now.name).await?;
         }
-        self.changes.appended.retain(|_, files| !files.is_empty());
-        self.changes.deleted.retain(|_, deleted| !deleted.files.is_empty());
+        if let Some(created) = self.changes.created_views.iter_mut().find(|v| v.id == now.id) {
+            *created = now;
+            return Ok(());
+        }
+        let altered = self.changes.altered_views.entry(now.id);
+        let altered = altered.or_insert_with(|| Altered { base: before.clone(), now: now.clone() });
+        altered.now = now;
+        let (id, is_unchanged) = (altered.now.id, altered.now == altered.base);
+        if is_unchanged {
+            self.changes.altered_views.remove(&id);
+        }
+        Ok(())
     }
 
-    fn provisional(&mut self) -> i64 {
+    /// The id of a new partition specification.
+    pub fn partition_id(&mut self) -> PartitionId {
+        PartitionId(self.provisional())
+    }
+
+    pub(super) fn provisional(&mut self) -> i64 {
         self.next_provisional += 1;
         self.next_provisional - 1
+    }
+
+    /// A relation may get its own name in another case.
+    async fn check_rename(&self, schema: &Schema, own: &Relation, name: &str) -> Result<()> {
+        match self.relation(schema, name).await? {
+            Some(found) if found == *own => check_name("table", name),
+            _ => self.check_free(schema, name, "table").await,
+        }
     }
 
     async fn check_free(&self, schema: &Schema, name: &str, what: &str) -> Result<()> {
@@ -382,26 +403,26 @@ impl Transaction {
 
 /// Numbers columns and their children from 1, depth first.
 pub fn assign_column_ids(columns: &mut [Column]) {
-    fn assign(column: &mut Column, next: &mut i64) {
-        column.id = ColumnId(*next);
-        *next += 1;
-        match &mut column.column_type {
-            ColumnType::Struct(fields) => fields.iter_mut().for_each(|field| assign(field, next)),
-            ColumnType::List(element) => assign(element, next),
-            ColumnType::Map(key, value) => {
-                assign(key, next);
-                assign(value, next);
-            }
-            _ => {}
-        }
-    }
     let mut next = 1;
-    columns.iter_mut().for_each(|column| assign(column, &mut next));
+    columns.iter_mut().for_each(|column| number(column, &mut next));
 }
 
-/// Names are unique without regard to case.
-fn same(a: &str, b: &str) -> bool {
-    a == b || a.to_lowercase() == b.to_lowercase()
+fn next_column_id(columns: &[Column]) -> i64 {
+    fn largest(column: &Column) -> i64 {
+        column.children().into_iter().map(largest).max().unwrap_or(0).max(column.id.0)
+    }
+    columns.iter().map(largest).max().unwrap_or(0) + 1
+}
+
+/// Brings a file's statistics from the column types of one form of its table to those of another.
+pub(super) fn retype_file(file: &mut DataFile, from: &Table, to: &Table) {
+    let before = leaves(&from.columns);
+    for leaf in leaves(&to.columns) {
+        let old = before.iter().find(|column| column.id == leaf.id);
+        if let (Some(old), Some(stats)) = (old, file.column_stats.get_mut(&leaf.id)) {
+            retype_stats(stats, &old.column_type, &leaf.column_type);
+        }
+    }
 }
 
 fn exists(what: &str, name: &str) -> Error {

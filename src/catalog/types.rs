@@ -44,7 +44,7 @@ pub(crate) fn type_name(column_type: &ColumnType) -> String {
 }
 
 /// A type from its text and its children; what is not known is kept as [`ColumnType::Other`].
-fn parse_type(text: &str, children: Vec<Column>) -> ColumnType {
+pub(super) fn parse_type(text: &str, children: Vec<Column>) -> ColumnType {
     use ColumnType as C;
     let lower = text.to_lowercase();
     match lower.as_str() {
@@ -128,7 +128,8 @@ fn children_of(
             id: ColumnId(id),
             name: row.text(1)?,
             column_type: parse_type(&type_name, children),
-            nullable: row.opt_flag(5)?.unwrap_or(true),
+            // NOT NULL means something at the top only: DuckDB marks nested fields at random.
+            nullable: parent.is_some() || row.opt_flag(5)?.unwrap_or(true),
             initial_default: row.opt_text(3),
             default: default(row.opt_text(4), row.opt_text(7)),
             comment: comments.get(&ColumnId(id)).cloned().flatten(),

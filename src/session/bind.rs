@@ -81,6 +81,12 @@ fn visit(command: &mut Command, binder: &mut Binder<'_>) -> ControlFlow<Error> {
         Command::Insert(insert) => insert.source.visit(binder),
         Command::ChangeRows(change) => change.visit(binder),
         Command::Copy(copy) => copy.source.visit(binder),
+        Command::Call(call) => {
+            for (_, value) in &mut call.arguments {
+                value.visit(binder)?;
+            }
+            ControlFlow::Continue(())
+        }
         Command::Describe(QueryOrTable::Query(query))
         | Command::Summarize(QueryOrTable::Query(query)) => query.visit(binder),
         _ => ControlFlow::Continue(()),

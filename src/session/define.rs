@@ -8,8 +8,10 @@ use sqlparser::ast::{
 };
 
 use super::plan::no_such;
-use super::{Outcome, Session};
-use crate::catalog::model::{Column, ColumnDefault, Relation, RelationKind, Schema};
+use super::{Outcome, Session, constrain, layout};
+use crate::catalog::model::{
+    Column, ColumnDefault, Relation, RelationKind, Schema, Table, same_name,
+};
 use crate::catalog::{Transaction, assign_column_ids};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::name::{self, RelationRef, fold};
@@ -17,6 +19,7 @@ use crate::sql::types::{child, column_type};
 use crate::sql::{CreateTable, CreateView, quoted, subquery};
 use crate::table::READERS;
 use crate::table::types::table_field;
+use crate::write::created_columns;
 
 impl Session {
     pub(super) async fn create_schema(
@@ -95,14 +98,62 @@ impl Session {
                         .await
                 }
                 None => {
-                    let mut columns = columns(&create.columns)?;
+                    let mut columns = match &create.like {
+                        Some(other) => session.columns_like(&source, other).await?,
+                        None => columns(&create.columns)?,
+                    };
                     assign_column_ids(&mut columns);
-                    transaction.create_table(&schema, table, columns).await?;
+                    let created = transaction.create_table(&schema, table, columns).await?;
+                    session.constrain_new(transaction, &schema, &created, create).await?;
                     Ok(Outcome::done("CREATE TABLE"))
                 }
             }
         });
         outcome.await.map_err(|e| e.or_span(create.name.span))
+    }
+
+    /// The columns of another table or view, with defaults and NOT NULL; not its constraints, its
+    /// comments and its layout.
+    async fn columns_like(
+        &self,
+        transaction: &Transaction,
+        other: &RelationRef,
+    ) -> Result<Vec<Column>> {
+        let query = match self.find(transaction, other).await? {
+            (_, Some(Relation::Table(mut table))) => {
+                table.columns.iter_mut().for_each(forget);
+                return Ok(table.columns);
+            }
+            (_, Some(Relation::View(_))) => format!("SELECT * FROM {}", quoted(other)),
+            (schema, None) => {
+                let error = no_such(transaction, &schema, &other.name, RelationKind::Table).await?;
+                return Err(error.or_span(other.span));
+            }
+        };
+        let query = subquery(&query, other.span)?;
+        created_columns(&self.planner_on(transaction).query(&query).await?.plan)
+    }
+
+    /// Gives a new table the constraints and the layout that its statement declares.
+    pub(super) async fn constrain_new(
+        &self,
+        transaction: &mut Transaction,
+        schema: &Schema,
+        table: &Table,
+        create: &CreateTable,
+    ) -> Result<Table> {
+        let mut now = table.clone();
+        for constraint in constrain::declared(table, &create.columns, &create.constraints)? {
+            self.add_constraint(transaction, schema, &mut now, constraint).await?;
+        }
+        if let Some(keys) = &create.partition {
+            self.set_partition(transaction, &mut now, keys).await?;
+        }
+        if let Some(keys) = &create.sort {
+            now.sort = layout::sort_keys(self, &now, keys)?;
+        }
+        transaction.alter_table(schema, table, now.clone()).await?;
+        Ok(now)
     }
 
     /// DROP TABLE and DROP VIEW.
@@ -147,6 +198,15 @@ impl Session {
                     create.columns.len()
                 )));
             }
+            let mut aliases: Vec<String> = Vec::with_capacity(create.columns.len());
+            for ident in &create.columns {
+                let alias = fold(ident);
+                if aliases.iter().any(|other| same_name(other, &alias)) {
+                    let message = format!("view \"{view}\" names column \"{alias}\" twice");
+                    return Err(Error::invalid(message).or_span(name::span(ident.span)));
+                }
+                aliases.push(alias);
+            }
             match transaction.relation(&schema, view).await? {
                 Some(Relation::View(_)) if create.if_not_exists => {
                     return Ok(Outcome::done("CREATE VIEW"));
@@ -163,7 +223,6 @@ impl Session {
                 None => {}
             }
             let query = qualified(&create.query, session.default_schema());
-            let aliases: Vec<String> = create.columns.iter().map(fold).collect();
             transaction.create_view(&schema, view, &query.to_string(), aliases).await?;
             // Replaced by a query that names it, a view would read itself for ever.
             let reads = subquery(&format!("SELECT * FROM {}", quoted(&create.name)), None)?;
@@ -195,7 +254,7 @@ impl Session {
         })
     }
 
-    fn check_warehouse(&self, catalog: Option<&str>) -> Result<()> {
+    pub(super) fn check_warehouse(&self, catalog: Option<&str>) -> Result<()> {
         let own = self.warehouse.name();
         match catalog {
             Some(other) if !other.eq_ignore_ascii_case(own) => {
@@ -223,10 +282,17 @@ fn exists(what: &str, name: &str, remedy: &str) -> Error {
         .with_help(remedy)
 }
 
-fn wrong_kind(name: &RelationRef, is: &str, instead: &str) -> Error {
+pub(super) fn wrong_kind(name: &RelationRef, is: &str, instead: &str) -> Error {
     Error::invalid(format!("\"{name}\" is {is}"))
         .with_help(format!("use {instead}"))
         .or_span(name.span)
+}
+
+/// A column of a new table has no past and no comment.
+fn forget(column: &mut Column) {
+    column.initial_default = None;
+    column.comment = None;
+    column.children_mut().into_iter().for_each(forget);
 }
 
 /// Column definitions as the catalog's columns, ids not assigned yet.
@@ -243,16 +309,21 @@ pub(super) fn columns(definitions: &[ColumnDef]) -> Result<Vec<Column>> {
     Ok(columns)
 }
 
-fn column(definition: &ColumnDef, name: &str) -> Result<Column> {
+pub(super) fn column(definition: &ColumnDef, name: &str) -> Result<Column> {
     let mut column = child(name, column_type(&definition.data_type)?);
     for option in &definition.options {
         match &option.option {
             ColumnOption::NotNull => column.nullable = false,
             ColumnOption::Null => column.nullable = true,
             ColumnOption::Default(expr) => column.default = default(expr, &column)?,
+            ColumnOption::PrimaryKey(_) => column.nullable = false,
+            // Constraints of the whole table, see [`constrain`].
+            ColumnOption::Check(_) | ColumnOption::Unique(_) => {}
             other => {
                 return Err(Error::unsupported(format!("column option {other} is not supported"))
-                    .with_help("columns take NOT NULL and DEFAULT with a literal"));
+                    .with_help(
+                        "columns take NOT NULL, DEFAULT with a literal, CHECK, PRIMARY KEY, UNIQUE",
+                    ));
             }
         }
     }
@@ -260,7 +331,7 @@ fn column(definition: &ColumnDef, name: &str) -> Result<Column> {
 }
 
 /// A literal default, checked to be a value of the column.
-fn default(expr: &Expr, column: &Column) -> Result<Option<ColumnDefault>> {
+pub(super) fn default(expr: &Expr, column: &Column) -> Result<Option<ColumnDefault>> {
     let text = match literal(expr) {
         Some(text) => text,
         None => {
@@ -285,8 +356,16 @@ fn default(expr: &Expr, column: &Column) -> Result<Option<ColumnDefault>> {
     Ok(Some(ColumnDefault::Literal(text)))
 }
 
+/// The text of a column's default, for rows of files that do not have the column.
+pub(super) fn literal_default(column: &Column) -> Option<&str> {
+    match &column.default {
+        Some(ColumnDefault::Literal(text)) => Some(text),
+        _ => None,
+    }
+}
+
 /// The text of a literal; `Some(None)` is NULL.
-fn literal(expr: &Expr) -> Option<Option<String>> {
+pub(super) fn literal(expr: &Expr) -> Option<Option<String>> {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) => Some(Some(text.clone())),

@@ -12,16 +12,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
+use roaring::RoaringTreemap;
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
     ObjectNamePart, Query, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
 };
 
-use super::load::{column_index, fit_value};
+use super::load::{column_index, fit_value, stage};
 use super::{Outcome, Planned, Session};
 use crate::catalog::Transaction;
-use crate::catalog::model::{Column, ColumnDefault, DeletedRows, Table};
+use crate::catalog::model::{Column, ColumnDefault, DeletedRows, INLINED, Table};
 use crate::error::{Error, Result};
 use crate::sql::dml::{Action, Clause, RowChange, When, With};
 use crate::sql::name::{self, RelationRef, fold};
@@ -69,17 +70,12 @@ impl Session {
         let plan = conform(plan, columns, &sources)?;
         let plan = state.create_physical_plan(&plan).await?;
         self.progress.watch(&plan);
-        let storage = Arc::clone(self.warehouse.storage());
-        let target = RowTarget::new(
-            table,
-            storage,
-            Arc::clone(staged),
-            self.progress.clone(),
-            matches!(change.with, With::Source { .. }),
-        )?;
+        let target = async || self.target(&state, table, transaction, staged).await;
+        let once = matches!(change.with, With::Source { .. });
+        let target = RowTarget::new(target().await?, target().await?, once)?;
         let changed = rows::change(plan, state.task_ctx(), Arc::new(target)).await?;
         transaction.delete(table, changed.deleted);
-        transaction.append(table, changed.files);
+        stage(transaction, table, changed.written);
         Ok(changed.rows)
     }
 
@@ -98,7 +94,11 @@ impl Session {
                 rows += LakeTable::new(table.clone(), pinned, storage)?.count().await?;
                 let files = transaction.data_files(&table, &[]).await?;
                 let ids = files.iter().filter_map(|file| file.id);
-                let all: BTreeMap<_, _> = ids.map(|id| (id, DeletedRows::All)).collect();
+                let mut all: BTreeMap<_, _> = ids.map(|id| (id, DeletedRows::All)).collect();
+                let inlined = transaction.inlined_rows(&table).await?;
+                let places = inlined.iter().flat_map(|group| &group.rows);
+                let places: RoaringTreemap = places.map(|row| row.place.cast_unsigned()).collect();
+                all.insert(INLINED, DeletedRows::At(Arc::new(places)));
                 transaction.delete(&table, all);
             }
             Ok(Outcome::Changed { tag, rows: Some(rows) })

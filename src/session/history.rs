@@ -16,7 +16,12 @@ use crate::error::Result;
 
 /// Every snapshot up to the transaction's, oldest first.
 pub(crate) async fn snapshots(transaction: &Transaction) -> Result<Arc<dyn TableProvider>> {
-    let records = transaction.history().await?;
+    let batch = listing(&transaction.history().await?)?;
+    Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+}
+
+/// Snapshots as rows.
+pub(super) fn listing(records: &[SnapshotRecord]) -> Result<RecordBatch> {
     let number = |of: fn(&SnapshotRecord) -> i64| -> ArrayRef {
         Arc::new(records.iter().map(|record| Some(of(record))).collect::<Int64Array>())
     };
@@ -25,16 +30,15 @@ pub(crate) async fn snapshots(transaction: &Transaction) -> Result<Arc<dyn Table
     };
     let times = records.iter().map(|record| Some(record.snapshot.time.timestamp_micros()));
     let times = times.collect::<TimestampMicrosecondArray>().with_timezone("UTC");
-    let batch = RecordBatch::try_from_iter_with_nullable([
+    Ok(RecordBatch::try_from_iter_with_nullable([
         ("snapshot_id", number(|r| r.snapshot.id.0), false),
         ("snapshot_time", Arc::new(times) as ArrayRef, false),
         ("schema_version", number(|r| r.snapshot.schema_version), false),
-        ("changes", changes(&records)?, true),
+        ("changes", changes(records)?, true),
         ("author", text(|r| r.author.as_ref()), true),
         ("commit_message", text(|r| r.commit_message.as_ref()), true),
         ("commit_extra_info", text(|r| r.commit_extra_info.as_ref()), true),
-    ])?;
-    Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+    ])?)
 }
 
 /// The change lists as maps from a kind of change to the objects it happened to.

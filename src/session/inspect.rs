@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 
 use super::plan::no_such;
 use super::{Outcome, Rows, Session};
-use crate::catalog::model::{Column, ColumnDefault, Relation, RelationKind};
+use crate::catalog::model::{Column, ColumnDefault, Relation, RelationKind, Rule, Table};
 use crate::error::Result;
 use crate::sql::name::{literal, quote};
 use crate::sql::{QueryOrTable, quoted, subquery};
@@ -60,7 +60,7 @@ impl Session {
             }
             QueryOrTable::Table(name) => match self.find(&transaction, name).await? {
                 (_, Some(Relation::Table(table))) => {
-                    table.columns.iter().map(described_column).collect()
+                    table.columns.iter().map(|column| described_column(&table, column)).collect()
                 }
                 (_, Some(Relation::View(_))) => {
                     let query = subquery(&format!("SELECT * FROM {}", quoted(name)), name.span)?;
@@ -164,7 +164,9 @@ impl Session {
         functions.extend(self.template.aggregate_functions().keys().cloned());
         functions.extend(self.template.window_functions().keys().cloned());
         functions.extend(self.template.table_functions().keys().cloned());
-        functions.extend(["read_csv", "read_json", "read_parquet", "snapshots"].map(String::from));
+        functions.extend(
+            ["read_csv", "read_json", "read_parquet", "snapshots", "options"].map(String::from),
+        );
         functions.sort();
         functions.dedup();
         Ok(Names {
@@ -191,7 +193,19 @@ fn described_fields(fields: &Fields) -> Vec<Vec<Option<String>>> {
     fields.iter().map(row).collect()
 }
 
-fn described_column(column: &Column) -> Vec<Option<String>> {
+/// Whether a column is in a declared key, in MySQL's words.
+fn key(table: &Table, column: &Column) -> Option<String> {
+    let mut rules = table.constraints.iter().map(|constraint| &constraint.rule);
+    let is_unique = rules
+        .clone()
+        .any(|rule| matches!(rule, Rule::Unique(columns) if columns.contains(&column.id)));
+    match rules.any(|rule| matches!(rule, Rule::PrimaryKey(ids) if ids.contains(&column.id))) {
+        true => Some("PRI".into()),
+        false => is_unique.then(|| "UNI".into()),
+    }
+}
+
+fn described_column(table: &Table, column: &Column) -> Vec<Option<String>> {
     let default = column.default.as_ref().map(|default| match default {
         ColumnDefault::Literal(text) => literal(text),
         ColumnDefault::Expression(sql) => sql.clone(),
@@ -201,7 +215,7 @@ fn described_column(column: &Column) -> Vec<Option<String>> {
         Some(column.name.clone()),
         Some(display_column_type(&column.column_type)),
         Some(null.into()),
-        None,
+        key(table, column),
         default,
         column.comment.clone(),
     ]

@@ -17,7 +17,7 @@ use sqlparser::ast::{Expr, Ident, Query, UnaryOperator, Value};
 use super::plan::no_such;
 use super::{Outcome, Planned, Session, define};
 use crate::catalog::model::{
-    Column, ColumnDefault, ColumnType, Relation, RelationKind, Schema, Table,
+    Column, ColumnDefault, ColumnType, InlinedRows, Relation, RelationKind, Schema, Table,
 };
 use crate::catalog::{Transaction, assign_column_ids};
 use crate::error::{Error, Result, nearest};
@@ -25,7 +25,7 @@ use crate::source::files::{Format, by_extension};
 use crate::sql::name::{self, RelationRef, fold};
 use crate::sql::{Copy, CreateTable, Insert, subquery, values_rows};
 use crate::storage;
-use crate::write::{self, Staged, Target, conform, created_columns};
+use crate::write::{self, Staged, Target, WriteOptions, Written, conform, created_columns};
 
 impl Session {
     /// The query reads `source`, the transaction before a table it replaces was dropped.
@@ -53,6 +53,7 @@ impl Session {
         }
         assign_column_ids(&mut columns);
         let table = transaction.create_table(schema, &create.name.name, columns).await?;
+        let table = self.constrain_new(transaction, schema, &table, create).await?;
         let sources: Vec<Option<usize>> = (0..table.columns.len()).map(Some).collect();
         let plan = conform(plan, &table.columns, &sources)?;
         let rows = self.append(&state, plan, &table, transaction, staged).await?;
@@ -94,14 +95,6 @@ impl Session {
                 return Err(error.or_span(name.span));
             }
         };
-        if table.is_partitioned {
-            return Err(Error::unsupported(format!(
-                "table \"{}\" is partitioned, and writing partitions is not supported",
-                table.name
-            ))
-            .with_help("change it with DuckDB, or use a table without partitions")
-            .or_span(name.span));
-        }
         Ok(table)
     }
 
@@ -116,15 +109,56 @@ impl Session {
     ) -> Result<u64> {
         let plan = state.create_physical_plan(&plan).await?;
         self.progress.watch(&plan);
-        let storage = Arc::clone(self.warehouse.storage());
-        let target =
-            Target::new(table.clone(), storage, Arc::clone(staged), self.progress.clone())?;
-        let files = write::write(plan, state.task_ctx(), Arc::new(target)).await?;
-        let rows = files.iter().map(|file| file.record_count).sum();
-        if !files.is_empty() {
-            transaction.append(table, files);
-        }
+        let target = self.target(state, table, transaction, staged).await?;
+        let written = write::write(plan, state.task_ctx(), Arc::new(target)).await?;
+        let rows = written.rows();
+        stage(transaction, table, written);
         Ok(rows)
+    }
+
+    /// Writes the rows that the catalog was to keep as files: a table is about to change its form, and
+    /// their text is of the present one.
+    pub(super) async fn write_inlined(
+        &self,
+        table: &Table,
+        transaction: &mut Transaction,
+        staged: &Arc<Staged>,
+    ) -> Result<()> {
+        let groups = transaction.take_inlined(table);
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let planner = self.planner_on(transaction);
+        let new = self.target(planner.state(), table, transaction, staged).await?;
+        let kept = self.target(planner.state(), table, transaction, staged).await?;
+        let kept = kept.with_row_ids();
+        for InlinedRows { columns, rows, column_stats } in groups {
+            let (with_ids, without): (Vec<_>, Vec<_>) =
+                rows.into_iter().partition(|row| row.row_id.is_some());
+            for (rows, target) in [(with_ids, &kept), (without, &new)] {
+                let (columns, column_stats) = (columns.clone(), column_stats.clone());
+                let rows = InlinedRows { columns, rows, column_stats };
+                let file = target.write_small(vec![target.batch_of(&rows)?], None).await?;
+                transaction.append(table, file.into_iter().collect());
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a statement's rows for `table` go.
+    pub(super) async fn target(
+        &self,
+        state: &SessionState,
+        table: &Table,
+        transaction: &Transaction,
+        staged: &Arc<Staged>,
+    ) -> Result<Target> {
+        let storage = Arc::clone(self.warehouse.storage());
+        let options = WriteOptions::of(&self.warehouse.catalog().options_of(table).await?)?;
+        let limit = transaction.inlining_limit(table).await?;
+        let (staged, progress) = (Arc::clone(staged), self.progress.clone());
+        let target = Target::new(state, table.clone(), options, storage, staged, progress)?;
+        Ok(target.with_inlining(limit))
     }
 
     pub(super) async fn copy(&mut self, copy: &Copy) -> Result<Outcome> {
@@ -160,6 +194,14 @@ impl Session {
             batch.column(0).as_primitive::<UInt64Type>().values().iter().sum()
         };
         Ok(Outcome::Changed { tag: "COPY", rows: Some(batches.iter().map(count).sum()) })
+    }
+}
+
+/// Stages what a statement wrote.
+pub(super) fn stage(transaction: &mut Transaction, table: &Table, written: Written) {
+    transaction.append(table, written.files);
+    for rows in written.inlined {
+        transaction.inline(table, rows);
     }
 }
 

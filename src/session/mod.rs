@@ -6,19 +6,24 @@
 //! ```text
 //! SELECT    pin a snapshot -> plan -> stream
 //! writes    clone the transaction -> plan -> files (staged) -> changes -> commit, or keep open
+//! upkeep    commits of its own, outside of transactions
 //! ```
 //!
 //! A write works on a clone of the transaction, so a statement that fails leaves the transaction
 //! as it was, and its files are deleted. Without BEGIN the clone is committed at once.
 
+mod alter;
 mod bind;
+mod constrain;
 mod define;
 mod dml;
 mod history;
 mod inspect;
 mod label;
+mod layout;
 mod load;
 mod locate;
+mod options;
 mod outcome;
 mod plan;
 mod progress;
@@ -26,6 +31,7 @@ mod readers;
 mod recase;
 mod settings;
 mod travel;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -140,10 +146,16 @@ impl Session {
                 self.drop_schemas(names, *if_exists, *cascade).await
             }
             Command::CreateTable(create) => self.create_table(create).await,
+            Command::AlterTable(alter) => self.alter_table(alter).await,
             Command::DropTable { names, if_exists } => {
                 self.drop_relations(RelationKind::Table, names, *if_exists).await
             }
             Command::CreateView(create) => self.create_view(create).await,
+            Command::AlterView { name, if_exists, to } => {
+                self.rename_view(name, *if_exists, to).await
+            }
+            Command::Comment(comment) => self.comment(comment).await,
+            Command::Call(call) => Box::pin(self.call(call)).await,
             Command::DropView { names, if_exists } => {
                 self.drop_relations(RelationKind::View, names, *if_exists).await
             }
@@ -151,6 +163,9 @@ impl Session {
             Command::ChangeRows(change) => Box::pin(self.change_rows(change)).await,
             Command::Truncate { tables } => self.truncate(tables, "TRUNCATE").await,
             Command::Copy(copy) => Box::pin(self.copy(copy)).await,
+            Command::Checkpoint { warehouse } => {
+                Box::pin(self.checkpoint(warehouse.as_ref())).await
+            }
             Command::Describe(subject) => self.describe(subject).await,
             Command::Summarize(subject) => self.summarize(subject).await,
             Command::ShowTables { all } => self.show_tables(*all).await,

@@ -34,6 +34,7 @@ enum What {
     File(String),
     Function { name: String, format: Format, arguments: Vec<FunctionArg> },
     Snapshots,
+    Options,
     Earlier { name: ObjectName, version: TableVersion },
 }
 
@@ -56,6 +57,7 @@ pub(crate) async fn open_all(statement: &mut Statement, planner: &Planner) -> Re
 async fn open(what: &What, planner: &Planner) -> Result<Arc<dyn TableProvider>> {
     let (names, format, options) = match what {
         What::Snapshots => return history::snapshots(planner.transaction()).await,
+        What::Options => return super::options::options(planner.transaction()).await,
         What::Earlier { name, version } => return planner.earlier(name, version).await,
         What::File(name) => (vec![name.clone()], None, ReadOptions::default()),
         What::Function { name, format, arguments } => {
@@ -130,6 +132,7 @@ fn reader(name: &ObjectName, arguments: Option<&[FunctionArg]>) -> Option<(Strin
             What::Function { name: function.clone(), format, arguments: arguments.to_vec() }
         }
         None if function == "snapshots" && arguments.is_empty() => What::Snapshots,
+        None if function == "options" && arguments.is_empty() => What::Options,
         None => return None,
     };
     Some((key, what, function))

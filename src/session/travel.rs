@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use datafusion::physical_plan::collect;
 use datafusion::scalar::ScalarValue;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, SelectItem, SetExpr,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Query, SelectItem, SetExpr,
     TableVersion,
 };
 
@@ -130,35 +130,60 @@ impl Planner {
                 _ => Err(Error::invalid(format!("{expr} is not the number of a version"))),
             },
             Version::Time(expr) => {
-                let time = self.constant(expr, "TIMESTAMPTZ").await?;
-                let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-                let time = match time.cast_to(&utc)? {
-                    ScalarValue::TimestampMicrosecond(Some(micros), _) => {
-                        DateTime::from_timestamp_micros(micros)
-                    }
-                    _ => None,
-                };
-                let time =
-                    time.ok_or_else(|| Error::invalid(format!("{expr} is not a timestamp")))?;
+                let time = self.instant(expr).await?;
                 self.transaction().at_time(time).await
             }
         }
     }
 
+    /// The value of an expression without columns, as a point in time.
+    pub(super) async fn instant(&self, expr: &Expr) -> Result<DateTime<Utc>> {
+        let time = self.constant(expr, "TIMESTAMPTZ").await?;
+        let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let time = match time.cast_to(&utc)? {
+            ScalarValue::TimestampMicrosecond(Some(micros), _) => {
+                DateTime::from_timestamp_micros(micros)
+            }
+            _ => None,
+        };
+        time.ok_or_else(|| Error::invalid(format!("{expr} is not a timestamp")))
+    }
+
     /// The value of an expression without columns.
     pub(super) async fn constant(&self, expr: &Expr, sql_type: &str) -> Result<ScalarValue> {
-        let mut query = subquery(&format!("SELECT CAST(NULL AS {sql_type})"), None)?;
-        if let SetExpr::Select(select) = query.body.as_mut()
-            && let Some(SelectItem::UnnamedExpr(Expr::Cast { expr: inner, .. })) =
-                select.projection.first_mut()
-        {
-            **inner = expr.clone();
-        }
-        let Planned { state, plan } = self.query(&query).await?;
+        let Planned { state, plan } = self.query(&*selecting(cast(expr, sql_type)?)?).await?;
         let plan = state.create_physical_plan(&plan).await?;
         let batches = collect(plan, state.task_ctx()).await?;
         let batch = batches.iter().find(|batch| batch.num_rows() > 0);
         let batch = batch.ok_or_else(|| Error::internal("a constant without a value"))?;
         Ok(ScalarValue::try_from_array(batch.column(0), 0)?)
     }
+
+    /// The type of an expression without columns.
+    pub(super) async fn type_of(&self, expr: &Expr) -> Result<DataType> {
+        let planned = self.query(&*selecting(expr.clone())?).await?;
+        Ok(planned.plan.schema().field(0).data_type().clone())
+    }
+}
+
+/// `SELECT expr`.
+fn selecting(expr: Expr) -> Result<Box<Query>> {
+    let mut query = subquery("SELECT NULL", None)?;
+    if let SetExpr::Select(select) = query.body.as_mut() {
+        select.projection = vec![SelectItem::UnnamedExpr(expr)];
+    }
+    Ok(query)
+}
+
+/// `CAST(expr AS sql_type)`.
+pub(super) fn cast(expr: &Expr, sql_type: &str) -> Result<Expr> {
+    let mut query = subquery(&format!("SELECT CAST(NULL AS {sql_type})"), None)?;
+    if let SetExpr::Select(select) = query.body.as_mut()
+        && let Some(SelectItem::UnnamedExpr(mut cast)) = select.projection.pop()
+        && let Expr::Cast { expr: inner, .. } = &mut cast
+    {
+        **inner = expr.clone();
+        return Ok(cast);
+    }
+    Err(Error::internal(format!("{sql_type} is no type")))
 }

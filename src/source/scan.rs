@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::pruning::PrunableStatistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::{DataFusionError, Result as DataFusionResult, Statistics, project_schema};
 use datafusion::datasource::TableType;
@@ -101,7 +102,8 @@ impl TableProvider for FileTable {
             let unknown = || Arc::new(Statistics::new_unknown(schema));
             file.statistics.clone().unwrap_or_else(unknown)
         });
-        let keep = prune::may_match(state, filters, schema, known.collect())?;
+        let known = PrunableStatistics::new(known.collect(), Arc::clone(schema));
+        let keep = prune::may_match(state, filters, schema, &known)?;
         let kept = self.files.iter().zip(keep).filter(|(_, keep)| *keep);
         let files: Vec<PartitionedFile> = kept.map(|(file, _)| file.clone()).collect();
         let statistics = merged(&files, schema)?;

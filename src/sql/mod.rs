@@ -9,7 +9,10 @@
 //! This layer knows the grammar and nothing else: no catalog, no planning, no I/O. A query inside
 //! a command stays sqlparser's [`Query`], which DataFusion plans.
 
+mod alter;
+mod create;
 pub(crate) mod dml;
+mod expr;
 mod limits;
 pub mod name;
 mod parser;
@@ -17,12 +20,14 @@ pub mod script;
 mod tokens;
 pub mod types;
 
-use sqlparser::ast::{ColumnDef, Expr, Ident, Query, Statement as Ast};
+use sqlparser::ast::{ColumnDef, DataType, Expr, Ident, Query, Statement as Ast, TableConstraint};
 
+pub(crate) use expr::{columns_of, parse_expr, rename_column, spell};
 pub use name::RelationRef;
 pub(crate) use parser::{DIALECT, quoted, subquery, values_rows};
 pub use script::Script;
 
+use crate::catalog::model::{RelationKind, Transform};
 use crate::diagnostic::{Position, Span};
 
 /// One statement of a script, parsed.
@@ -66,9 +71,14 @@ pub(crate) enum Command {
     CreateSchema { name: RelationRef, if_not_exists: bool },
     DropSchema { names: Vec<RelationRef>, if_exists: bool, cascade: bool },
     CreateTable(CreateTable),
+    AlterTable(AlterTable),
     DropTable { names: Vec<RelationRef>, if_exists: bool },
     CreateView(CreateView),
+    AlterView { name: RelationRef, if_exists: bool, to: String },
     DropView { names: Vec<RelationRef>, if_exists: bool },
+    Comment(Comment),
+    Call(Call),
+    Checkpoint { warehouse: Option<Ident> },
     Insert(Insert),
     ChangeRows(Box<dml::RowChange>),
     Truncate { tables: Vec<RelationRef> },
@@ -100,7 +110,92 @@ pub(crate) struct CreateTable {
     pub(crate) or_replace: bool,
     pub(crate) if_not_exists: bool,
     pub(crate) columns: Vec<ColumnDef>,
+    pub(crate) constraints: Vec<TableConstraint>,
+    /// The table whose columns it gets.
+    pub(crate) like: Option<Box<RelationRef>>,
+    pub(crate) partition: Option<Vec<PartitionBy>>,
+    pub(crate) sort: Option<Vec<SortBy>>,
     pub(crate) query: Option<Box<Query>>,
+}
+
+/// One key of PARTITIONED BY.
+#[derive(Debug, Clone)]
+pub(crate) struct PartitionBy {
+    pub(crate) transform: Transform,
+    pub(crate) column: Ident,
+}
+
+/// One key of SORTED BY.
+#[derive(Debug, Clone)]
+pub(crate) struct SortBy {
+    pub(crate) expr: Expr,
+    pub(crate) descending: bool,
+    pub(crate) nulls_first: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct AlterTable {
+    pub(crate) name: RelationRef,
+    pub(crate) if_exists: bool,
+    pub(crate) actions: Vec<TableAction>,
+}
+
+/// One change of ALTER TABLE. A path names a column, or a field inside of one.
+#[derive(Debug, Clone)]
+pub(crate) enum TableAction {
+    AddColumn {
+        parent: Vec<Ident>,
+        definition: ColumnDef,
+        if_not_exists: bool,
+    },
+    DropColumn {
+        path: Vec<Ident>,
+        if_exists: bool,
+    },
+    RenameColumn {
+        path: Vec<Ident>,
+        to: Ident,
+    },
+    SetType {
+        path: Vec<Ident>,
+        data_type: DataType,
+    },
+    SetDefault {
+        path: Vec<Ident>,
+        default: Option<Expr>,
+    },
+    SetNullable {
+        path: Vec<Ident>,
+        nullable: bool,
+    },
+    Rename {
+        to: String,
+    },
+    AddConstraint(TableConstraint),
+    DropConstraint {
+        name: Ident,
+        if_exists: bool,
+    },
+    /// No keys: RESET.
+    PartitionBy(Vec<PartitionBy>),
+    /// No keys: RESET.
+    SortBy(Vec<SortBy>),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Comment {
+    /// What `name` is said to be.
+    pub(crate) kind: RelationKind,
+    pub(crate) name: RelationRef,
+    pub(crate) column: Option<Ident>,
+    pub(crate) text: Option<String>,
+}
+
+/// `CALL name(arguments)`; arguments may be named.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) name: RelationRef,
+    pub(crate) arguments: Vec<(Option<String>, Expr)>,
 }
 
 #[derive(Debug, Clone)]

@@ -8,8 +8,8 @@
 use std::any::TypeId;
 
 use sqlparser::ast::{
-    self, CreateTableOptions, Expr, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr,
-    Spanned, Statement as Ast,
+    self, Expr, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr, Spanned,
+    Statement as Ast,
 };
 use sqlparser::dialect::{Dialect, GenericDialect};
 use sqlparser::keywords::Keyword;
@@ -164,8 +164,8 @@ pub(crate) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Command> {
     }
 }
 
-struct StatementParser<'a> {
-    parser: Parser<'a>,
+pub(super) struct StatementParser<'a> {
+    pub(super) parser: Parser<'a>,
     end: Option<Position>,
 }
 
@@ -187,6 +187,10 @@ impl StatementParser<'_> {
                 self.parser.next_token();
                 self.query_or_table().map(Command::Describe)
             }
+            Keyword::CREATE if self.creates_table() => self.create_table(),
+            Keyword::ALTER => self.alter(),
+            Keyword::COMMENT => self.comment(),
+            Keyword::CALL => self.call(),
             Keyword::INSERT => self.insert(),
             Keyword::COPY => self.copy(),
             Keyword::SHOW => self.show(),
@@ -196,6 +200,12 @@ impl StatementParser<'_> {
                 Ok(Command::Reset { name: self.setting_name()? })
             }
             Keyword::PREPARE => self.prepare(),
+            _ if value.eq_ignore_ascii_case("checkpoint") => {
+                self.parser.next_token();
+                let is_named = self.parser.peek_token_ref().token != Token::EOF;
+                let warehouse = if is_named { Some(self.identifier()?) } else { None };
+                Ok(Command::Checkpoint { warehouse })
+            }
             _ if value.eq_ignore_ascii_case("summarize") => {
                 self.parser.next_token();
                 self.query_or_table().map(Command::Summarize)
@@ -207,20 +217,20 @@ impl StatementParser<'_> {
         }
     }
 
-    fn query(&mut self) -> Result<Box<Query>> {
+    pub(super) fn query(&mut self) -> Result<Box<Query>> {
         self.parser.parse_query().map_err(|e| self.syntax(e))
     }
 
-    fn relation(&mut self) -> Result<RelationRef> {
+    pub(super) fn relation(&mut self) -> Result<RelationRef> {
         let name = self.parser.parse_object_name(false).map_err(|e| self.syntax(e))?;
         RelationRef::from_ast(&name)
     }
 
-    fn identifier(&mut self) -> Result<Ident> {
+    pub(super) fn identifier(&mut self) -> Result<Ident> {
         self.parser.parse_identifier().map_err(|e| self.syntax(e))
     }
 
-    fn word(&mut self, word: &str) -> bool {
+    pub(super) fn word(&mut self, word: &str) -> bool {
         let matches = matches!(&self.parser.peek_token_ref().token,
             Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
         if matches {
@@ -229,7 +239,7 @@ impl StatementParser<'_> {
         matches
     }
 
-    fn expect(&mut self, word: &str) -> Result<()> {
+    pub(super) fn expect(&mut self, word: &str) -> Result<()> {
         if self.word(word) {
             return Ok(());
         }
@@ -500,7 +510,7 @@ impl StatementParser<'_> {
         Ok(Command::Prepare { name, command })
     }
 
-    fn unexpected(&self, expected: &str, found: &TokenWithSpan) -> Error {
+    pub(super) fn unexpected(&self, expected: &str, found: &TokenWithSpan) -> Error {
         let (message, span) = match found.token {
             Token::EOF => (format!("expected {expected}, found the end of the statement"), None),
             _ => (format!("expected {expected}, found {}", found.token), name::span(found.span)),
@@ -510,7 +520,7 @@ impl StatementParser<'_> {
     }
 
     /// sqlparser's errors are text that ends in " at Line: L, Column: C".
-    fn syntax(&self, error: ParserError) -> Error {
+    pub(super) fn syntax(&self, error: ParserError) -> Error {
         let text = match error {
             ParserError::ParserError(text) | ParserError::TokenizerError(text) => text,
             ParserError::RecursionLimitExceeded => {
@@ -573,7 +583,8 @@ fn from_ast(ast: Ast) -> Result<Command> {
             }
             _ => return Err(Error::unsupported("CREATE SCHEMA AUTHORIZATION is not supported")),
         },
-        Ast::CreateTable(create) => Command::CreateTable(create_table(create)?),
+        // CREATE TABLE itself is read in another place; what comes here has a word before TABLE.
+        Ast::CreateTable(create) => return Err(create_table(&create)),
         Ast::CreateView(create) => Command::CreateView(create_view(create)?),
         Ast::Drop { object_type, if_exists, names, cascade, .. } => {
             drop(object_type, if_exists, &names, cascade)?
@@ -598,27 +609,10 @@ fn from_ast(ast: Ast) -> Result<Command> {
     })
 }
 
-fn create_table(create: ast::CreateTable) -> Result<CreateTable> {
-    let refused = [
-        (create.temporary, "TEMPORARY tables"),
-        (create.external, "EXTERNAL tables"),
-        (create.like.is_some() || create.clone.is_some(), "LIKE and CLONE"),
-        (!create.constraints.is_empty(), "table constraints"),
-        (create.partition_by.is_some(), "PARTITION BY"),
-        (!matches!(create.table_options, CreateTableOptions::None), "table options"),
-        (create.location.is_some() || create.file_format.is_some(), "file locations"),
-    ];
-    if let Some((_, what)) = refused.iter().find(|(given, _)| *given) {
-        return Err(Error::unsupported(format!("{what} in CREATE TABLE are not supported"))
-            .or_span(name::span(create.name.span())));
-    }
-    Ok(CreateTable {
-        name: RelationRef::from_ast(&create.name)?,
-        or_replace: create.or_replace,
-        if_not_exists: create.if_not_exists,
-        columns: create.columns,
-        query: create.query,
-    })
+fn create_table(create: &ast::CreateTable) -> Error {
+    let kind = if create.external { "EXTERNAL" } else { "TEMPORARY" };
+    Error::unsupported(format!("{kind} tables in CREATE TABLE are not supported"))
+        .or_span(name::span(create.name.span()))
 }
 
 fn create_view(create: ast::CreateView) -> Result<CreateView> {

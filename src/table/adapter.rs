@@ -7,6 +7,7 @@
 //! table column --id--> file column   renamed: refer to the old name
 //!                                    other width: DataFusion's adapter casts
 //!                                    other form: [`Convert`] (uuid, interval, timestamp_s)
+//!                                    other fields inside: [`Convert`], by [`evolve`]
 //!              --id--> nothing       the column's initial default, else NULL
 //! ```
 //!
@@ -28,7 +29,8 @@ use datafusion::physical_expr_adapter::{
 };
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
-use super::convert::{Direction, convert, differs};
+use super::convert::differs;
+use super::evolve::{evolve, initial_default, lines_up};
 use super::types::{Identity, table_field};
 use crate::catalog::model::Column;
 
@@ -71,9 +73,11 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
         let presented = present(&physical, &matched, &self.columns)?;
         let inner = DefaultPhysicalExprAdapterFactory.create(logical, presented)?;
         let missing = (0..self.columns.len()).filter(|i| !matched.contains(&Some(*i)));
-        let defaults = missing
-            .filter_map(|i| initial_default(&self.columns[i]).transpose())
-            .collect::<Result<Vec<_>>>()?;
+        let mut defaults = Vec::new();
+        for column in missing.map(|i| &self.columns[i]) {
+            let value = initial_default(column, table_field(column)?.data_type())?;
+            defaults.extend(value.map(|value| (column.name.clone(), value)));
+        }
         Ok(Arc::new(FieldIdAdapter {
             inner,
             physical,
@@ -91,7 +95,7 @@ fn present(physical: &Schema, matched: &[Option<usize>], columns: &[Column]) -> 
             // Made by the reader: it has its name already.
             None if field.name() == Identity::POSITION => Ok(Arc::clone(field)),
             None => Ok(Arc::new(field.as_ref().clone().with_name(format!("\0unmatched {i}")))),
-            Some(column) if differs(column) => {
+            Some(column) if is_converted(field, column) => {
                 Ok(Arc::new(table_field(column)?.with_nullable(field.is_nullable())))
             }
             Some(column) => Ok(Arc::new(field.as_ref().clone().with_name(&column.name))),
@@ -101,14 +105,9 @@ fn present(physical: &Schema, matched: &[Option<usize>], columns: &[Column]) -> 
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// The value of a column in files that were written before it was added.
-fn initial_default(column: &Column) -> Result<Option<(String, ScalarValue)>> {
-    let Some(text) = &column.initial_default else {
-        return Ok(None);
-    };
-    let data_type = table_field(column)?.data_type().clone();
-    let value = ScalarValue::from(text.as_str()).cast_to(&data_type)?;
-    Ok(Some((column.name.clone(), value)))
+/// Whether the engine cannot bring a file's column into its table form by a cast.
+fn is_converted(field: &Field, column: &Column) -> bool {
+    differs(column) || (!column.children().is_empty() && !lines_up(field, column))
 }
 
 #[derive(Debug)]
@@ -143,12 +142,12 @@ impl FieldIdAdapter {
         let Some(index) = expr.downcast_ref::<ColumnExpr>().map(ColumnExpr::index) else {
             return Transformed::no(expr);
         };
-        let name = self.physical.field(index).name();
-        let input: Arc<dyn PhysicalExpr> = Arc::new(ColumnExpr::new(name, index));
+        let field = &self.physical.fields()[index];
+        let input: Arc<dyn PhysicalExpr> = Arc::new(ColumnExpr::new(field.name(), index));
         match self.matched[index].map(|column| &self.columns[column]) {
             // The new node has a column below it that is in place already: do not descend.
-            Some(column) if differs(column) => Transformed::new(
-                Arc::new(Convert { input, column: column.clone() }),
+            Some(column) if is_converted(field, column) => Transformed::new(
+                Arc::new(Convert { input, field: Arc::clone(field), column: column.clone() }),
                 true,
                 datafusion::common::tree_node::TreeNodeRecursion::Jump,
             ),
@@ -161,12 +160,14 @@ impl FieldIdAdapter {
 #[derive(Debug)]
 struct Convert {
     input: Arc<dyn PhysicalExpr>,
+    /// The column as the file has it.
+    field: Arc<Field>,
     column: Column,
 }
 
 impl PartialEq for Convert {
     fn eq(&self, other: &Self) -> bool {
-        self.input.eq(&other.input) && self.column == other.column
+        self.input.eq(&other.input) && self.field == other.field && self.column == other.column
     }
 }
 
@@ -196,7 +197,7 @@ impl PhysicalExpr for Convert {
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let array = self.input.evaluate(batch)?.into_array(batch.num_rows())?;
-        Ok(ColumnarValue::Array(convert(&array, &self.column, Direction::ToTable)?))
+        Ok(ColumnarValue::Array(evolve(&array, &self.field, &self.column)?))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
@@ -208,7 +209,8 @@ impl PhysicalExpr for Convert {
         mut children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn PhysicalExpr>> {
         let input = children.pop().unwrap_or_else(|| Arc::clone(&self.input));
-        Ok(Arc::new(Self { input, column: self.column.clone() }))
+        let (field, column) = (Arc::clone(&self.field), self.column.clone());
+        Ok(Arc::new(Self { input, field, column }))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -189,15 +189,70 @@ fn interval_value(array: &ArrayRef, column: &str) -> Result<ArrayRef> {
     Ok(Arc::new(builder.finish()))
 }
 
-fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {
-    let words: Vec<&str> = text.split(' ').collect();
-    let [months, "months", days, "days", micros, "microseconds"] = words.as_slice() else {
-        return None;
+/// The interval in a text of ours, DuckDB's or PostgreSQL's: `14 months 3 days 500000 microseconds`,
+/// `1 year 2 mons -3 days 01:02:03.5`.
+pub(crate) fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {
+    let (mut months, mut days, mut nanos) = (0i32, 0i32, 0i64);
+    let mut words = text.split_ascii_whitespace();
+    while let Some(word) = words.next() {
+        if word.contains(':') {
+            nanos = nanos.checked_add(parse_clock(word)?)?;
+            continue;
+        }
+        let amount: i64 = word.parse().ok()?;
+        let small = i32::try_from(amount).ok();
+        match words.next()?.trim_end_matches('s') {
+            "year" => months = months.checked_add(small?.checked_mul(12)?)?,
+            "month" | "mon" => months = months.checked_add(small?)?,
+            "day" => days = days.checked_add(small?)?,
+            "microsecond" => nanos = nanos.checked_add(amount.checked_mul(1000)?)?,
+            _ => return None,
+        }
+    }
+    Some(IntervalMonthDayNano::new(months, days, nanos))
+}
+
+/// Nanoseconds of `[+-]HH:MM:SS[.fraction]`; there may be more than 24 hours.
+fn parse_clock(text: &str) -> Option<i64> {
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
-    let nanos = micros.parse::<i64>().ok()?.checked_mul(1000)?;
-    Some(IntervalMonthDayNano::new(months.parse().ok()?, days.parse().ok()?, nanos))
+    let mut parts = text.split(':');
+    let hours: i64 = parts.next()?.parse().ok()?;
+    let minutes: i64 = parts.next()?.parse().ok()?;
+    let seconds = parts.next().unwrap_or("0");
+    let (seconds, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+    let seconds: i64 = seconds.parse().ok()?;
+    let fraction: i64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    let whole = hours.checked_mul(3600)?.checked_add(minutes * 60)?.checked_add(seconds)?;
+    Some(sign * whole.checked_mul(1_000_000_000)?.checked_add(fraction)?)
 }
 
 fn internal(error: &arrow::error::ArrowError) -> Error {
     Error::internal(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_of_all_writers_are_read() {
+        for (text, expected) in [
+            ("14 months 3 days 500000 microseconds", (14, 3, 500_000_000)),
+            ("1 year 2 mons 3 days 00:00:01", (14, 3, 1_000_000_000)),
+            ("-1 days +02:03:00", (0, -1, 7_380_000_000_000)),
+            ("-1 years -2 months -00:00:00.5", (-14, 0, -500_000_000)),
+            ("00:00:00", (0, 0, 0)),
+            ("30:00:00.123456", (0, 0, 108_000_123_456_000)),
+        ] {
+            let (months, days, nanos) = expected;
+            let expected = IntervalMonthDayNano::new(months, days, nanos);
+            assert_eq!(parse_interval(text), Some(expected), "{text}");
+        }
+        for text in ["x", "1", "1 week ago", "1:2:x", "99999999999 years"] {
+            assert_eq!(parse_interval(text), None, "{text}");
+        }
+    }
 }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
@@ -23,7 +23,7 @@ use parquet::arrow::{PARQUET_FIELD_ID_META_KEY, ParquetRecordBatchStreamBuilder,
 use parquet::errors::ParquetError;
 use roaring::{RoaringBitmap, RoaringTreemap};
 
-use super::types::{ROW_SNAPSHOT_ID, SNAPSHOT_COLUMN};
+use super::types::{ROW_ID, ROW_SNAPSHOT_ID, SNAPSHOT_COLUMN};
 use crate::catalog::model::{DataFile, DeleteFile, DeleteFormat, SnapshotId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{self, Storage};
@@ -106,14 +106,18 @@ async fn younger_rows(storage: &Storage, file: &DataFile, at: SnapshotId) -> Res
     Ok(younger)
 }
 
-/// The rows of a Parquet file; with `field_id` only that column.
-async fn read(
+/// Whether a file keeps the row id of each row, which then does not follow from its position.
+pub(crate) async fn keeps_row_ids(storage: &Storage, file: &DataFile) -> Result<bool> {
+    let builder = open(storage, &file.path, file.file_size_bytes).await?;
+    Ok(column_with_id(builder.schema(), ROW_ID).is_some())
+}
+
+/// A Parquet file with its footer read.
+async fn open(
     storage: &Storage,
     path: &str,
     size: u64,
-    field_id: Option<i64>,
-) -> Result<Vec<RecordBatch>> {
-    let failed = |error: ParquetError| storage::storage(path, error);
+) -> Result<ParquetRecordBatchStreamBuilder<Box<dyn AsyncFileReader>>> {
     let located = storage.locate(path)?;
     let file = PartitionedFile::new(located.path.to_string(), size);
     let file = PartitionedFile {
@@ -122,14 +126,28 @@ async fn read(
     };
     let reader: Box<dyn AsyncFileReader> = DefaultParquetFileReaderFactory::new(located.store)
         .create_reader(0, file, None, &ExecutionPlanMetricsSet::new())?;
-    let mut builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(failed)?;
+    let opened = ParquetRecordBatchStreamBuilder::new(reader).await;
+    opened.map_err(|error| storage::storage(path, error))
+}
+
+/// The column of a file that has a field id.
+fn column_with_id(schema: &Schema, id: i64) -> Option<usize> {
+    let id = id.to_string();
+    let found = |field: &FieldRef| field.metadata().get(PARQUET_FIELD_ID_META_KEY) == Some(&id);
+    schema.fields().iter().position(found)
+}
+
+/// The rows of a Parquet file; with `field_id` only that column.
+async fn read(
+    storage: &Storage,
+    path: &str,
+    size: u64,
+    field_id: Option<i64>,
+) -> Result<Vec<RecordBatch>> {
+    let failed = |error: ParquetError| storage::storage(path, error);
+    let mut builder = open(storage, path, size).await?;
     if let Some(id) = field_id {
-        let fields = builder.schema().fields();
-        let is_wanted = |metadata: &std::collections::HashMap<String, String>| {
-            metadata.get(PARQUET_FIELD_ID_META_KEY).is_some_and(|found| *found == id.to_string())
-        };
-        let column = fields.iter().position(|field| is_wanted(field.metadata()));
-        let column = column.ok_or_else(|| damaged(path))?;
+        let column = column_with_id(builder.schema(), id).ok_or_else(|| damaged(path))?;
         let mask = ProjectionMask::roots(builder.parquet_schema(), [column]);
         builder = builder.with_projection(mask);
     }

@@ -3,15 +3,19 @@
 //! A [`LakeTable`] is one table as of one transaction. Its scan asks the catalog for the files and
 //! their statistics, leaves out the files that cannot hold a matching row, and yields a plain
 //! `DataSourceExec` over Parquet ([`scan`]), so that every optimisation of DataFusion applies. No
-//! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]). Row
-//! counts are exact, so `COUNT(*)`, and `MIN` and `MAX` where the bounds are, are answered without a
+//! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]). Few
+//! rows may be in the catalog itself ([`inlined`]): they are one more input of a union. Row counts are exact, so `COUNT(*)`, and `MIN` and `MAX` where the bounds are, are answered without a
 //! scan.
 //!
 //! Tables are read-only here: writes go through [`crate::write`].
 
 mod adapter;
+mod bucket;
 pub(crate) mod convert;
 pub(crate) mod deletes;
+mod evolve;
+pub(crate) mod inlined;
+pub(crate) mod partition;
 pub(crate) mod prune;
 mod resolve;
 mod scan;
@@ -21,18 +25,21 @@ pub(crate) mod types;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result as DataFusionResult, Statistics};
 use datafusion::datasource::TableType;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt, TryStreamExt, stream};
 
+use self::bucket::BucketStatistics;
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};
 use crate::catalog::Transaction;
-use crate::catalog::model::{Column, ColumnId, DataFile, Table};
+use crate::catalog::model::{Column, ColumnId, DataFile, InlinedRows, SnapshotId, Table};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
@@ -81,13 +88,14 @@ impl LakeTable {
     ) -> Result<Vec<ScanFile>> {
         let columns = self.columns_with_stats(projection, filters).await?;
         let files = self.transaction.data_files(&self.table, &columns).await?;
-        self.check_readable(&files).await?;
+        self.check_readable(&files)?;
         let schema = self.layout.in_files();
         let bounds = |file| Arc::new(stats::bounds(file, self.layout.columns(), schema));
         let bounds: Vec<Arc<Statistics>> = files.iter().map(bounds).collect();
         let filters: Vec<Expr> =
             filters.iter().filter(|filter| is_over(filter, schema)).cloned().collect();
-        let keep = prune::may_match(state, &filters, schema, bounds.clone())?;
+        let known = BucketStatistics::new(&self.table, &files, bounds.clone(), Arc::clone(schema))?;
+        let keep = prune::may_match(state, &filters, schema, &known)?;
         let kept = files.into_iter().zip(bounds).zip(keep).filter(|(_, keep)| *keep);
         let at = self.transaction.base().id;
         let described = |((file, statistics), _)| async move {
@@ -100,9 +108,10 @@ impl LakeTable {
     /// How many rows there are.
     pub(crate) async fn count(&self) -> Result<u64> {
         let files = self.transaction.data_files(&self.table, &[]).await?;
-        self.check_readable(&files).await?;
+        self.check_readable(&files)?;
         let at = self.transaction.base().id;
-        let mut rows = 0;
+        let inlined = self.transaction.inlined_rows(&self.table).await?;
+        let mut rows = inlined.iter().map(|group| group.rows.len() as u64).sum();
         for file in files {
             let missing = deletes::missing(&self.storage, &file, at).await?;
             rows += file.record_count.saturating_sub(missing.len());
@@ -131,19 +140,60 @@ impl LakeTable {
     }
 
     /// Refuses what another engine wrote and this reader would get wrong.
-    async fn check_readable(&self, files: &[DataFile]) -> Result<()> {
-        let what = if files.iter().any(|file| file.name_mapping.is_some()) {
-            "files that were added with a name mapping"
-        } else if self.transaction.has_inlined_data(&self.table).await? {
-            "rows that DuckDB keeps inside the catalog"
-        } else {
-            return Ok(());
-        };
-        Err(Error::unsupported(format!("table \"{}\" has {what}", self.table.name)).with_help(
-            "copy it with DuckDB into a new table: CREATE TABLE … AS SELECT, \
-             with data_inlining_row_limit 0",
-        ))
+    fn check_readable(&self, files: &[DataFile]) -> Result<()> {
+        match files.iter().any(|file| file.name_mapping.is_some()) {
+            false => Ok(()),
+            true => Err(Error::unsupported(format!(
+                "table \"{}\" has files that were added with a name mapping",
+                self.table.name
+            ))
+            .with_help("copy it with DuckDB into a new table: CREATE TABLE … AS SELECT")),
+        }
     }
+
+    /// The rows that the catalog keeps.
+    async fn inlined(&self) -> Result<Vec<RecordBatch>> {
+        let groups = self.transaction.inlined_rows(&self.table).await?;
+        groups.iter().map(|group| self.layout.batch(group)).collect()
+    }
+}
+
+/// Rows that are read to be written elsewhere, as they are.
+pub(crate) struct Moved<'a> {
+    /// In this form.
+    pub(crate) columns: &'a [Column],
+    /// Those of data files.
+    pub(crate) files: Vec<DataFile>,
+    /// Those that the catalog keeps.
+    pub(crate) inlined: Vec<InlinedRows>,
+    /// Whether each comes with its row id.
+    pub(crate) row_ids: bool,
+    /// Whether each comes with its snapshot.
+    pub(crate) snapshots: bool,
+}
+
+/// Rows as of a snapshot, with the columns that [`Moved`] asks for. With one store and no rows of the
+/// catalog the plan has one partition, which gives them in the order of the files.
+pub(crate) async fn moved(
+    rows: Moved<'_>,
+    at: SnapshotId,
+    state: &SessionState,
+    storage: &Storage,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let layout = Layout::with_identity(rows.columns)?;
+    let described = |file: DataFile| async {
+        let missing = deletes::missing(storage, &file, at).await?;
+        let statistics = Arc::new(stats::bounds(&file, layout.columns(), layout.in_files()));
+        Ok::<_, Error>(ScanFile { file, statistics, missing })
+    };
+    let files = stream::iter(rows.files).map(described).buffered(CONCURRENT_DELETES);
+    let files = files.try_collect().await?;
+    let mut state = state.clone();
+    state.config_mut().options_mut().execution.target_partitions = 1;
+    let scan = scan::scan(&layout, storage, &state, files, None, None)?;
+    let inlined = rows.inlined.iter().map(|group| layout.batch(group));
+    let scan = scan::with_rows(scan, &layout, inlined.collect::<Result<_>>()?, None)?;
+    scan::identified(scan, rows.columns.len(), rows.row_ids, rows.snapshots)
 }
 
 /// Whether a filter needs only columns that `schema` has.
@@ -176,6 +226,8 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let files = self.files(state, projection, filters).await?;
-        Ok(scan::scan(&self.layout, &self.storage, state, files, projection, limit)?)
+        let inlined = self.inlined().await?;
+        let scan = scan::scan(&self.layout, &self.storage, state, files, projection, limit)?;
+        Ok(scan::with_rows(scan, &self.layout, inlined, projection)?)
     }
 }

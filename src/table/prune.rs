@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
-use datafusion::common::pruning::PrunableStatistics;
-use datafusion::common::{DFSchema, Result, Statistics};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
@@ -16,9 +16,9 @@ pub(crate) fn may_match(
     state: &dyn Session,
     filters: &[Expr],
     schema: &SchemaRef,
-    files: Vec<Arc<Statistics>>,
+    files: &dyn PruningStatistics,
 ) -> Result<Vec<bool>> {
-    let all = vec![true; files.len()];
+    let all = vec![true; files.num_containers()];
     let Some(filter) = conjunction(filters.iter().cloned()) else {
         return Ok(all);
     };
@@ -28,5 +28,5 @@ pub(crate) fn may_match(
     let Ok(predicate) = builder.try_build(predicate) else {
         return Ok(all);
     };
-    predicate.prune(&PrunableStatistics::new(files, Arc::clone(schema)))
+    predicate.prune(files)
 }

@@ -1,17 +1,21 @@
 //! Chosen files as a plan: one `DataSourceExec` over Parquet for each object store.
 //!
 //! ```text
-//! table schema = columns | row id || file | first row id || position      || identity only
-//!                from the files  | constants of each file | from the reader
+//! table schema = columns | row id, snapshot || file, first row id and snapshot || position
+//!                         from the files    || constants of each file         || from the reader
+//!                         └──────────────────────── identity only ───────────────────────────┘
 //! ```
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::array::{ArrayRef, Int64Array, new_null_array};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::record_batch::RecordBatch;
 use datafusion::catalog::Session;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::parquet::{
     CachedParquetFileReaderFactory, ParquetRowSelection,
 };
@@ -19,17 +23,21 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{self, binary, case, col, is_not_null};
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 use object_store::ObjectMeta;
 use roaring::RoaringTreemap;
 
-use super::types::{Identity, table_schema};
-use super::{adapter, deletes, stats};
-use crate::catalog::model::{Column, DataFile};
-use crate::error::Result;
+use super::types::{Identity, ROW_ID_COLUMN, SNAPSHOT_COLUMN, table_schema};
+use super::{adapter, deletes, inlined, stats};
+use crate::catalog::model::{Column, DataFile, INLINED, InlinedRow, InlinedRows};
+use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Located, Storage};
 
 /// A file that is to be read.
@@ -58,7 +66,7 @@ impl Layout {
 
     /// The columns, and after them the identity of each row.
     pub(super) fn with_identity(columns: &[Column]) -> Result<Self> {
-        let columns: Vec<Column> = columns.iter().cloned().chain([Identity::column()]).collect();
+        let columns: Vec<Column> = columns.iter().cloned().chain(Identity::columns()).collect();
         let constants: Vec<FieldRef> = Identity::constants().map(Arc::new).into();
         let schema = TableSchema::builder(table_schema(&columns)?)
             .with_table_partition_cols(constants)
@@ -81,11 +89,35 @@ impl Layout {
         &self.columns
     }
 
+    /// Rows of the catalog with all that a scan can give.
+    pub(super) fn batch(&self, rows: &InlinedRows) -> Result<RecordBatch> {
+        let n_columns =
+            self.columns.len() - if self.has_identity { Identity::columns().len() } else { 0 };
+        let columns = self.columns.iter().take(n_columns);
+        let mut arrays = columns
+            .map(|column| inlined::array(rows, column))
+            .collect::<Result<Vec<ArrayRef>>>()?;
+        if self.has_identity {
+            let n_rows = rows.rows.len();
+            let of = |value: fn(&InlinedRow) -> Option<i64>| -> ArrayRef {
+                Arc::new(rows.rows.iter().map(value).collect::<Int64Array>())
+            };
+            let unknown = || new_null_array(&DataType::Int64, n_rows);
+            arrays.extend([of(|row| row.row_id), unknown()]);
+            arrays.push(Arc::new(Int64Array::from_value(INLINED.0, n_rows)));
+            arrays.extend([unknown(), unknown(), of(|row| Some(row.place))]);
+        }
+        // What NOT NULL promises was checked when the rows were written.
+        RecordBatch::try_new(Arc::clone(self.schema()), arrays)
+            .map_err(|e| Error::new(ErrorKind::Corrupt, format!("a row of the catalog: {e}")))
+    }
+
     fn constants(&self, file: &DataFile) -> Vec<ScalarValue> {
         match self.has_identity {
             true => vec![
                 ScalarValue::Int64(file.id.map(|id| id.0)),
                 ScalarValue::Int64(file.row_id_start),
+                ScalarValue::Int64(file.begin.map(|snapshot| snapshot.0)),
             ],
             false => vec![],
         }
@@ -117,6 +149,57 @@ pub(super) fn scan(
         1 => Ok(scans.remove(0)),
         _ => Ok(UnionExec::try_new(scans)?),
     }
+}
+
+/// A scan of files, and rows besides.
+pub(super) fn with_rows(
+    scan: Arc<dyn ExecutionPlan>,
+    layout: &Layout,
+    rows: Vec<RecordBatch>,
+    projection: Option<&Vec<usize>>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if rows.is_empty() {
+        return Ok(scan);
+    }
+    let schema = Arc::clone(layout.schema());
+    let rows = MemorySourceConfig::try_new_exec(&[rows], schema, projection.cloned())?;
+    match scan.is::<EmptyExec>() {
+        true => Ok(rows),
+        false => Ok(UnionExec::try_new(vec![scan, rows])?),
+    }
+}
+
+/// The first columns of a scan with identity, and the row id and the snapshot of each row: its own,
+/// or what follows from its file.
+pub(super) fn identified(
+    scan: Arc<dyn ExecutionPlan>,
+    n_columns: usize,
+    row_ids: bool,
+    snapshots: bool,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = scan.schema();
+    let column = |name: &str| col(name, &schema);
+    let own_or = |own: Arc<dyn PhysicalExpr>, other| {
+        case(None, vec![(is_not_null(Arc::clone(&own))?, own)], Some(other))
+    };
+    let mut exprs: Vec<(Arc<dyn PhysicalExpr>, String)> = schema.fields()[..n_columns]
+        .iter()
+        .enumerate()
+        .map(|(index, field)| {
+            let column = expressions::Column::new(field.name(), index);
+            (Arc::new(column) as Arc<dyn PhysicalExpr>, field.name().clone())
+        })
+        .collect();
+    if row_ids {
+        let (first, position) = (column(Identity::FIRST_ROW_ID)?, column(Identity::POSITION)?);
+        let counted = binary(first, Operator::Plus, position, &schema)?;
+        exprs.push((own_or(column(Identity::ROW_ID)?, counted)?, ROW_ID_COLUMN.to_owned()));
+    }
+    if snapshots {
+        let own = own_or(column(Identity::SNAPSHOT)?, column(Identity::FIRST_SNAPSHOT)?)?;
+        exprs.push((own, SNAPSHOT_COLUMN.to_owned()));
+    }
+    Ok(Arc::new(ProjectionExec::try_new(exprs, scan)?))
 }
 
 fn scan_store(

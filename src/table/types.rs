@@ -49,13 +49,19 @@ impl Identity {
     pub(crate) const FIRST_ROW_ID: &str = "\0first_row_id";
     /// The position in the file, from 0.
     pub(crate) const POSITION: &str = "\0position";
+    /// The snapshot that the row came with, where a file keeps each row's own.
+    pub(crate) const SNAPSHOT: &str = "\0snapshot";
+    /// The snapshot that the file came with.
+    pub(crate) const FIRST_SNAPSHOT: &str = "\0first_snapshot";
 
-    pub(crate) fn column() -> Column {
-        Column { id: ColumnId(ROW_ID), ..child(Self::ROW_ID, ColumnType::Int64) }
+    pub(crate) fn columns() -> [Column; 2] {
+        [(ROW_ID, Self::ROW_ID), (ROW_SNAPSHOT_ID, Self::SNAPSHOT)]
+            .map(|(id, name)| Column { id: ColumnId(id), ..child(name, ColumnType::Int64) })
     }
 
-    pub(crate) fn constants() -> [Field; 2] {
-        [Self::FILE, Self::FIRST_ROW_ID].map(|name| Field::new(name, DataType::Int64, true))
+    pub(crate) fn constants() -> [Field; 3] {
+        [Self::FILE, Self::FIRST_ROW_ID, Self::FIRST_SNAPSHOT]
+            .map(|name| Field::new(name, DataType::Int64, true))
     }
 
     pub(crate) fn position() -> Field {

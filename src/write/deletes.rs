@@ -1,7 +1,7 @@
 //! Deleted rows as files: what becomes of a transaction's deletes when it commits.
 //!
 //! Deletes are positions in memory until then, as compressed bitmaps. A file that loses all its rows
-//! ends; another one gets a delete file, which takes over what an earlier one says and names the
+//! ends; few positions go into the catalog; else the file gets a delete file, which takes over what an earlier one says and names the
 //! snapshot of every delete. So it has to know the id of the commit: if another one takes it, the
 //! few small files are written again, the data files never.
 
@@ -17,7 +17,8 @@ use super::file::{Encoded, encode};
 use super::staged::Staged;
 use crate::catalog::Transaction;
 use crate::catalog::model::{
-    DataFile, DeletedRows, Deletion, NewDeleteFile, SnapshotId, Table, TableId,
+    DataFile, DeletedRows, Deletion, DeletionKind, INLINED, NewDeleteFile, SnapshotId, Table,
+    TableId,
 };
 use crate::error::{Error, Result};
 use crate::storage::Storage;
@@ -39,19 +40,25 @@ pub(crate) async fn prepare(
     let (mut all, mut depends) = (BTreeMap::new(), false);
     for (id, deleted) in &transaction.changes().deleted {
         let files = transaction.files_before_deletes(&deleted.table).await?;
+        let limit = transaction.inlining_limit(&deleted.table).await?;
         let mut deletions = Vec::with_capacity(deleted.files.len());
         for file in files {
             if let Some(rows) = file.id.and_then(|id| deleted.files.get(&id)) {
-                let deletion = deletion(&deleted.table, &file, rows, new, storage, staged).await?;
-                let snapshots = deletion.delete_file.as_ref().and_then(|file| file.snapshots);
-                depends |= snapshots.is_some();
-                deletions.push(deletion);
+                let how =
+                    deletion(&deleted.table, &file, rows, (new, limit), storage, staged).await?;
+                let names_snapshots = |file: &NewDeleteFile| file.snapshots.is_some();
+                depends |= matches!(&how, DeletionKind::DeleteFile(file) if names_snapshots(file));
+                let id = file.id.ok_or_else(|| Error::internal("a file without an id"))?;
+                deletions.push(Deletion { file: id, delete_files: file.deletes, how });
             }
         }
-        if deletions.len() != deleted.files.len() {
+        let expected = deleted.files.keys().filter(|id| **id != INLINED).count();
+        if deletions.len() != expected {
             return Err(Error::internal("rows were deleted from a file that is not there"));
         }
-        all.insert(*id, deletions);
+        if !deletions.is_empty() {
+            all.insert(*id, deletions);
+        }
     }
     Ok((all, depends))
 }
@@ -60,15 +67,21 @@ async fn deletion(
     table: &Table,
     file: &DataFile,
     rows: &DeletedRows,
-    new: SnapshotId,
+    (new, limit): (SnapshotId, usize),
     storage: &Storage,
     staged: &Staged,
-) -> Result<Deletion> {
-    let id = file.id.ok_or_else(|| Error::internal("a file without an id"))?;
-    let replaces = file.deletes.clone();
+) -> Result<DeletionKind> {
     let DeletedRows::At(positions) = rows else {
-        return Ok(Deletion { file: id, replaces, delete_file: None });
+        return Ok(DeletionKind::WholeFile);
     };
+    // Deletes in the catalog stay there: none of them is in a delete file.
+    let in_files: u64 = file.deletes.iter().map(|file| file.delete_count).sum();
+    if positions.len() + in_files + file.deleted.len() >= file.record_count {
+        return Ok(DeletionKind::WholeFile);
+    }
+    if positions.len() <= limit as u64 {
+        return Ok(DeletionKind::Inlined(Arc::clone(positions)));
+    }
     let mut entries: Vec<(u64, SnapshotId)> =
         positions.iter().map(|position| (position, new)).collect();
     for earlier in &file.deletes {
@@ -76,24 +89,28 @@ async fn deletion(
     }
     entries.sort_unstable();
     entries.dedup_by_key(|(position, _)| *position);
-    // Deletes in the catalog stay there: none of them is in a delete file.
-    if entries.len() as u64 + file.deleted.len() >= file.record_count {
-        return Ok(Deletion { file: id, replaces, delete_file: None });
-    }
-    let snapshots = match replaces.is_empty() {
-        true => None,
-        false => {
-            let snapshots = || entries.iter().map(|(_, snapshot)| *snapshot);
-            snapshots().min().zip(snapshots().max())
-        }
-    };
+    // The first delete file of a data file has but one snapshot: that of its own row.
+    let with_snapshots = !file.deletes.is_empty();
+    let written = delete_file(table, &file.path, &entries, with_snapshots, (storage, staged));
+    Ok(DeletionKind::DeleteFile(written.await?))
+}
+
+/// Writes the positions of deleted rows of the data file at `path`, in their order.
+pub(crate) async fn delete_file(
+    table: &Table,
+    path: &str,
+    entries: &[(u64, SnapshotId)],
+    with_snapshots: bool,
+    (storage, staged): (&Storage, &Staged),
+) -> Result<NewDeleteFile> {
+    let batch = batch(path, entries, with_snapshots)?;
     let path = format!("{}ducklake-{}-delete.parquet", table.directory, Uuid::now_v7());
     staged.register(&path);
-    let batch = batch(&file.path, &entries, snapshots.is_some())?;
     let Encoded { file_size_bytes, footer_size } = encode(storage, &path, &batch).await?;
+    let named = || entries.iter().map(|(_, snapshot)| *snapshot);
+    let snapshots = if with_snapshots { named().min().zip(named().max()) } else { None };
     let delete_count = entries.len() as u64;
-    let delete_file = NewDeleteFile { path, delete_count, file_size_bytes, footer_size, snapshots };
-    Ok(Deletion { file: id, replaces, delete_file: Some(delete_file) })
+    Ok(NewDeleteFile { path, delete_count, file_size_bytes, footer_size, snapshots })
 }
 
 /// The rows of a delete file; with a third column that names the snapshot of each.

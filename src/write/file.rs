@@ -1,110 +1,175 @@
 //! One Parquet file at a time: encode, upload, sync, describe.
 //!
-//! Layout: row groups of up to [`ROW_GROUP_ROWS`] rows and about [`ROW_GROUP_BYTES`], `lz4_raw`
-//! (as fast to scan as uncompressed at about half the size), statistics per page. A file that
-//! reaches the target size is finished and the next one begun.
+//! Its layout is [`WriteOptions`]'. A file that reaches the target size is finished and the next one
+//! begun.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use datafusion::execution::SessionState;
+use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::buffered::BufWriter;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::async_writer::AsyncFileWriter;
-use parquet::basic::Compression;
-use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
+use super::arrange::{Arrangement, Partitions};
+use super::check::Checks;
+use super::options::WriteOptions;
 use super::staged::Staged;
 use super::stats;
-use crate::catalog::model::{DataFile, Table};
+use crate::catalog::model::{DataFile, FilePartition, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Progress;
 use crate::storage::{self, Storage};
 use crate::table::convert::{Direction, convert};
-use crate::table::types::{ROW_ID, ROW_ID_COLUMN, file_schema, with_field_id};
-
-const ROW_GROUP_ROWS: usize = 1 << 20;
-const ROW_GROUP_BYTES: usize = 128 << 20;
+use crate::table::types::{
+    ROW_ID, ROW_ID_COLUMN, ROW_SNAPSHOT_ID, SNAPSHOT_COLUMN, file_schema, with_field_id,
+};
 
 /// The table that files are written for, and how.
 pub(crate) struct Target {
-    table: Table,
+    pub(super) table: Table,
     storage: Arc<Storage>,
     staged: Arc<Staged>,
     progress: Progress,
-    file_schema: SchemaRef,
-    /// Bytes after which a file is finished.
-    target_file_size: u64,
+    pub(super) file_schema: SchemaRef,
+    checks: Checks,
+    arrangement: Arrangement,
+    options: WriteOptions,
+    /// Up to so many rows are left to the catalog.
+    pub(super) inlining_limit: usize,
 }
 
 impl Target {
     pub(crate) fn new(
+        state: &SessionState,
         table: Table,
+        options: WriteOptions,
         storage: Arc<Storage>,
         staged: Arc<Staged>,
         progress: Progress,
     ) -> Result<Self> {
         let file_schema = file_schema(&table.columns)?;
-        let target_file_size = 512 << 20;
-        Ok(Self { table, storage, staged, progress, file_schema, target_file_size })
+        let checks = Checks::plan(state, &table)?;
+        let arrangement = Arrangement::plan(state, &table, &options)?;
+        Ok(Self {
+            table,
+            storage,
+            staged,
+            progress,
+            file_schema,
+            checks,
+            arrangement,
+            options,
+            inlining_limit: 0,
+        })
     }
 
-    /// Refuses NULL in a NOT NULL column.
-    pub(crate) fn check(&self, batch: &RecordBatch) -> Result<()> {
-        for (column, array) in self.table.columns.iter().zip(batch.columns()) {
-            if !column.nullable && array.logical_null_count() > 0 {
-                return Err(Error::invalid(format!(
-                    "column \"{}\" of table \"{}\" is NOT NULL, and a row has no value for it",
-                    column.name, self.table.name
-                ))
-                .with_help("leave such rows out with WHERE, or give a value with coalesce()"));
+    /// The same table, whose catalog keeps writes of up to `rows` rows.
+    pub(crate) fn with_inlining(mut self, rows: usize) -> Self {
+        // Rows of a partition are in its files.
+        self.inlining_limit = if self.partitions().is_some() { 0 } else { rows };
+        self
+    }
+
+    pub(crate) fn table_name(&self) -> &str {
+        &self.table.name
+    }
+
+    /// The plan with its rows in the order in which they are to be written; `None` for any.
+    pub(super) fn arrange(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        threads: usize,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        self.arrangement.apply(plan, threads)
+    }
+
+    /// How rows are divided into files, if the table is partitioned.
+    pub(super) fn partitions(&self) -> Option<&Partitions> {
+        self.arrangement.partitions()
+    }
+
+    /// The rows of a batch by the file they belong in.
+    pub(crate) fn divided(
+        &self,
+        batch: &RecordBatch,
+    ) -> Result<Vec<(Option<FilePartition>, Vec<usize>)>> {
+        match self.partitions() {
+            None => Ok(vec![(None, (0..batch.num_rows()).collect())]),
+            Some(partitions) => {
+                let parts = partitions.divided(batch)?.into_iter();
+                Ok(parts.map(|(partition, rows)| (Some(partition), rows)).collect())
             }
         }
-        Ok(())
+    }
+
+    /// Refuses rows that break a rule of the table.
+    pub(crate) fn check(&self, batch: &RecordBatch) -> Result<()> {
+        self.checks.verify(batch)
     }
 
     /// The same table, with the row id of each row after its columns.
-    pub(crate) fn with_row_ids(mut self) -> Result<Self> {
-        let row_id = Field::new(ROW_ID_COLUMN, DataType::Int64, true);
-        let row_id = Arc::new(with_field_id(row_id, ROW_ID));
-        let fields = self.file_schema.fields().iter().cloned().chain([row_id]);
+    pub(crate) fn with_row_ids(self) -> Self {
+        self.with_column(ROW_ID_COLUMN, ROW_ID)
+    }
+
+    /// The same table, with the snapshot of each row after its columns and its row id, if it has one.
+    pub(crate) fn with_snapshots(self) -> Self {
+        self.with_column(SNAPSHOT_COLUMN, ROW_SNAPSHOT_ID)
+    }
+
+    fn with_column(mut self, name: &str, id: i64) -> Self {
+        let column = Arc::new(with_field_id(Field::new(name, DataType::Int64, true), id));
+        let fields = self.file_schema.fields().iter().cloned().chain([column]);
         self.file_schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok(self)
+        self
     }
 
     /// Bytes after which a file is finished.
     pub(super) fn file_size(&self) -> u64 {
-        self.target_file_size
+        self.options.target_file_size
     }
 
     /// Writes a few batches as one file; none for no rows.
-    pub(crate) async fn write_small(&self, batches: Vec<RecordBatch>) -> Result<Option<DataFile>> {
+    pub(crate) async fn write_small(
+        &self,
+        batches: Vec<RecordBatch>,
+        partition: Option<&FilePartition>,
+    ) -> Result<Option<DataFile>> {
         if batches.iter().all(|batch| batch.num_rows() == 0) {
             return Ok(None);
         }
-        let mut writer = self.begin()?;
+        let mut writer = self.begin(partition)?;
         for batch in batches {
             writer.write(self, &batch).await?;
         }
         writer.finish(self).await.map(Some)
     }
 
-    pub(super) fn begin(&self) -> Result<FileWriter> {
-        let path = format!("{}ducklake-{}.parquet", self.table.directory, Uuid::now_v7());
+    pub(super) fn begin(&self, partition: Option<&FilePartition>) -> Result<FileWriter> {
+        let within = partition.zip(self.partitions());
+        let within = within.map(|(partition, partitions)| partitions.directory(partition));
+        let (directory, within) = (&self.table.directory, within.unwrap_or_default());
+        let path = format!("{directory}{within}ducklake-{}.parquet", Uuid::now_v7());
         self.staged.register(&path);
         let output = Counted::new(&self.storage, &path)?;
         let schema = Arc::clone(&self.file_schema);
-        let writer = AsyncArrowWriter::try_new(output, schema, Some(properties().build()))
+        let properties = self.options.properties().build();
+        let writer = AsyncArrowWriter::try_new(output, schema, Some(properties))
             .map_err(|e| Error::internal(e.to_string()))?;
         Ok(FileWriter {
             writer,
             path,
+            partition: partition.cloned(),
             nan: vec![false; self.table.columns.len()],
             reported: 0,
             rows: 0,
@@ -112,12 +177,12 @@ impl Target {
     }
 
     /// The batch in the file's form.
-    fn to_file(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+    pub(super) fn to_file(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = self.table.columns.iter().zip(batch.columns());
         let mut arrays = columns
             .map(|(column, array)| convert(array, column, Direction::ToFile))
             .collect::<Result<Vec<_>>>()?;
-        // Row ids, if there are any, have one form.
+        // Row ids and snapshots, if there are any, have one form.
         arrays.extend(batch.columns().iter().skip(arrays.len()).cloned());
         RecordBatch::try_new(Arc::clone(&self.file_schema), arrays)
             .map_err(|e| Error::internal(format!("a batch does not fit its table: {e}")))
@@ -128,6 +193,7 @@ impl Target {
 pub(super) struct FileWriter {
     writer: AsyncArrowWriter<Counted>,
     path: String,
+    partition: Option<FilePartition>,
     /// By top-level column: whether a NaN was written.
     nan: Vec<bool>,
     /// Bytes that progress knows of.
@@ -176,6 +242,7 @@ impl FileWriter {
             partial_max: None,
             name_mapping: None,
             column_stats: stats::collect(&metadata, &target.table.columns, &self.nan),
+            partition: self.partition,
             deletes: vec![],
             deleted: Arc::default(),
         })
@@ -191,7 +258,8 @@ pub(super) struct Encoded {
 /// Writes one batch as a file.
 pub(super) async fn encode(storage: &Storage, path: &str, batch: &RecordBatch) -> Result<Encoded> {
     let output = Counted::new(storage, path)?;
-    let mut writer = AsyncArrowWriter::try_new(output, batch.schema(), Some(properties().build()))
+    let properties = WriteOptions::of(&BTreeMap::new())?.properties().build();
+    let mut writer = AsyncArrowWriter::try_new(output, batch.schema(), Some(properties))
         .map_err(|e| Error::internal(e.to_string()))?;
     writer.write(batch).await.map_err(|e| upload(path, e))?;
     writer.finish().await.map_err(|e| upload(path, e))?;
@@ -200,15 +268,7 @@ pub(super) async fn encode(storage: &Storage, path: &str, batch: &RecordBatch) -
     Ok(Encoded { file_size_bytes: output.bytes, footer_size: output.footer_size() })
 }
 
-fn properties() -> WriterPropertiesBuilder {
-    WriterProperties::builder()
-        .set_compression(Compression::LZ4_RAW)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-        .set_created_by(format!("gotgan {}", env!("CARGO_PKG_VERSION")))
-}
-
-fn has_nan(array: &dyn Array) -> bool {
+pub(super) fn has_nan(array: &dyn Array) -> bool {
     match array.data_type() {
         DataType::Float32 => {
             array.as_primitive::<Float32Type>().values().iter().any(|value| value.is_nan())

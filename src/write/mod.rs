@@ -7,14 +7,19 @@
 //!      ── partition 3 ──> (few rows) ┴> one file      small ends are written together
 //! ```
 //!
-//! Files are named, written and synced before the catalog learns of them; [`Staged`] deletes them
+//! Up to as many rows as the option `data_inlining_row_limit` says become no file at all: the
+//! catalog keeps them. Files are named, written and synced before the catalog learns of them; [`Staged`] deletes them
 //! again unless the commit that names them succeeds. Memory holds one row group per writer.
-//! What makes a commit is the session's. [`mod@file`] is one file, [`stats`] its statistics; [`rows`]
+//! What makes a commit is the caller's. [`mod@file`] is one file, [`stats`] its statistics; [`rows`]
 //! writes what UPDATE and MERGE change, [`deletes`] the positions that they and DELETE leave.
 
+mod arrange;
+mod check;
 mod conform;
 pub(crate) mod deletes;
 mod file;
+mod inline;
+mod options;
 pub(crate) mod rows;
 mod staged;
 mod stats;
@@ -31,24 +36,52 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitio
 use futures::TryStreamExt;
 use tokio::task::JoinSet;
 
+pub(crate) use self::check::{plan_expr, show_row};
 pub(crate) use self::conform::{conform, created_columns};
 use self::file::FileWriter;
 pub(crate) use self::file::Target;
+pub(crate) use self::options::WriteOptions;
 pub(crate) use self::staged::Staged;
-use crate::catalog::model::DataFile;
+use crate::catalog::model::{DataFile, FilePartition, InlinedRows};
 use crate::error::{Error, Result};
 
 /// A partition that ends with fewer rows, and fewer bytes, does not get a file of its own.
 const SMALL_ROWS: usize = 100_000;
 const SMALL_BYTES: usize = 16 << 20;
 
-/// Runs `plan` and writes its rows as data files of `target`; they are in `target`'s [`Staged`].
+/// What a write became.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// Data files, which are in the target's [`Staged`].
+    pub(crate) files: Vec<DataFile>,
+    /// Rows for the catalog to keep.
+    pub(crate) inlined: Vec<InlinedRows>,
+}
+
+impl Written {
+    /// How many rows there are.
+    pub(crate) fn rows(&self) -> u64 {
+        let in_files: u64 = self.files.iter().map(|file| file.record_count).sum();
+        in_files + self.inlined.iter().map(|group| group.rows.len() as u64).sum::<u64>()
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.files.extend(other.files);
+        self.inlined.extend(other.inlined);
+    }
+}
+
+/// Runs `plan` and writes its rows for `target`.
 pub(crate) async fn write(
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
     target: Arc<Target>,
-) -> Result<Vec<DataFile>> {
-    let plan = spread(plan, context.session_config().target_partitions())?;
+) -> Result<Written> {
+    let threads = context.session_config().target_partitions();
+    let plan = match target.arrange(&plan, threads)? {
+        Some(arranged) => arranged,
+        None => spread(plan, threads)?,
+    };
     let mut tasks = JoinSet::new();
     for partition in 0..plan.output_partitioning().partition_count() {
         let stream = plan.execute(partition, Arc::clone(&context))?;
@@ -65,15 +98,47 @@ pub(crate) async fn write(
     finish(outputs.into_iter().map(|(_, output)| output).collect(), &target).await
 }
 
-/// The files of all partitions; their small ends become one.
-async fn finish(outputs: Vec<Output>, target: &Target) -> Result<Vec<DataFile>> {
+/// Runs `plan` and writes its rows as one file, whatever its size and whatever the table demands of
+/// new rows; no file for no rows. They are in the order of the plan's partitions, or in the table's.
+pub(crate) async fn write_whole(
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    target: &Target,
+) -> Result<Option<DataFile>> {
+    let plan = target.arrange(&plan, 1)?.unwrap_or(plan);
+    let mut file: Option<FileWriter> = None;
+    for partition in 0..plan.output_partitioning().partition_count() {
+        let mut rows = plan.execute(partition, Arc::clone(&context))?;
+        while let Some(batch) = rows.try_next().await? {
+            if batch.num_rows() > 0 {
+                let file = match &mut file {
+                    Some(file) => file,
+                    none => none.insert(target.begin(None)?),
+                };
+                file.write(target, &batch).await?;
+            }
+        }
+    }
+    match file {
+        Some(file) => file.finish(target).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The files of all partitions; their small ends become one, and a few rows in all none.
+async fn finish(outputs: Vec<Output>, target: &Target) -> Result<Written> {
     let (mut files, mut rest) = (Vec::new(), Vec::new());
     for output in outputs {
         files.extend(output.files);
         rest.extend(output.rest);
     }
-    files.extend(target.write_small(rest).await?);
-    Ok(files)
+    let mut inlined = Vec::new();
+    match if files.is_empty() { target.inline(&rest)? } else { None } {
+        Some(rows) => inlined.push(rows),
+        None => files.extend(target.write_small(rest, None).await?),
+    }
+    inlined.retain(|group: &InlinedRows| !group.rows.is_empty());
+    Ok(Written { files, inlined })
 }
 
 /// A plan of one partition whose order nobody asked for is spread over the cores.
@@ -102,10 +167,12 @@ async fn write_partition(mut stream: SendableRecordBatchStream, target: &Target)
     writer.end().await
 }
 
-/// Writes the rows of one partition: kept until they are worth a file, then to one file after the
-/// other, each of about the target's size.
+/// Writes the rows of one stream: kept until they are worth a file, then to one file after the
+/// other, each of about the target's size. Files of a partitioned table end with their partition.
 struct PartitionWriter<'a> {
     target: &'a Target,
+    /// The partition of the rows that are kept, or in the file that is open.
+    partition: Option<FilePartition>,
     kept: Vec<RecordBatch>,
     kept_rows: usize,
     kept_bytes: usize,
@@ -115,17 +182,32 @@ struct PartitionWriter<'a> {
 
 impl<'a> PartitionWriter<'a> {
     fn new(target: &'a Target) -> Self {
-        Self { target, kept: vec![], kept_rows: 0, kept_bytes: 0, file: None, files: vec![] }
+        let (kept, files) = (vec![], vec![]);
+        Self { target, partition: None, kept, kept_rows: 0, kept_bytes: 0, file: None, files }
     }
 
     async fn push(&mut self, batch: RecordBatch) -> Result<()> {
         self.target.check(&batch)?;
+        let Some(partitions) = self.target.partitions() else {
+            return self.write(batch).await;
+        };
+        for (partition, rows) in partitions.runs(&batch)? {
+            if self.partition.as_ref() != Some(&partition) {
+                self.end_partition().await?;
+                self.partition = Some(partition);
+            }
+            self.write(batch.slice(rows.start, rows.len())).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, batch: RecordBatch) -> Result<()> {
         let Some(file) = &mut self.file else {
             self.kept_rows += batch.num_rows();
             self.kept_bytes += batch.get_array_memory_size();
             self.kept.push(batch);
             if self.kept_rows >= SMALL_ROWS || self.kept_bytes >= SMALL_BYTES {
-                let mut file = self.target.begin()?;
+                let mut file = self.target.begin(self.partition.as_ref())?;
                 for batch in self.kept.drain(..) {
                     file.write(self.target, &batch).await?;
                 }
@@ -135,10 +217,22 @@ impl<'a> PartitionWriter<'a> {
         };
         file.write(self.target, &batch).await?;
         if file.size() >= self.target.file_size() {
-            let next = self.target.begin()?;
+            let next = self.target.begin(self.partition.as_ref())?;
             let full = std::mem::replace(file, next);
             self.files.push(full.finish(self.target).await?);
         }
+        Ok(())
+    }
+
+    /// Finishes the files of the partition that was written last.
+    async fn end_partition(&mut self) -> Result<()> {
+        let kept = std::mem::take(&mut self.kept);
+        (self.kept_rows, self.kept_bytes) = (0, 0);
+        self.files.extend(match self.file.take() {
+            // A file may have been full when the rows ended.
+            Some(file) => file.finish_unless_empty(self.target).await?,
+            None => self.target.write_small(kept, self.partition.as_ref()).await?,
+        });
         Ok(())
     }
 
@@ -158,9 +252,8 @@ impl<'a> PartitionWriter<'a> {
     }
 
     async fn end(mut self) -> Result<Output> {
-        if let Some(file) = self.file {
-            // A file may have been full when the rows ended.
-            self.files.extend(file.finish_unless_empty(self.target).await?);
+        if self.file.is_some() || self.target.partitions().is_some() {
+            self.end_partition().await?;
         }
         Ok(Output { files: self.files, rest: self.kept })
     }

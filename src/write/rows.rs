@@ -18,11 +18,9 @@ use roaring::RoaringTreemap;
 use tokio::task::JoinSet;
 
 use super::file::Target;
-use super::{Output, PartitionWriter, Staged, finish};
-use crate::catalog::model::{DataFile, DeletedRows, FileId, Table};
+use super::{Output, PartitionWriter, Written, finish};
+use crate::catalog::model::{DeletedRows, FileId};
 use crate::error::{Error, Result};
-use crate::session::Progress;
-use crate::storage::Storage;
 
 /// The name of the plan's last column.
 pub(crate) const ACTION: &str = "\0action";
@@ -56,25 +54,17 @@ pub(crate) struct RowTarget {
 /// What a statement has changed.
 pub(crate) struct Changed {
     pub(crate) deleted: BTreeMap<FileId, DeletedRows>,
-    pub(crate) files: Vec<DataFile>,
+    pub(crate) written: Written,
     /// Rows deleted, updated and inserted.
     pub(crate) rows: u64,
 }
 
 impl RowTarget {
-    pub(crate) fn new(
-        table: &Table,
-        storage: Arc<Storage>,
-        staged: Arc<Staged>,
-        progress: Progress,
-        once: bool,
-    ) -> Result<Self> {
-        let target = || {
-            Target::new(table.clone(), Arc::clone(&storage), Arc::clone(&staged), progress.clone())
-        };
-        let (inserted, updated) = (target()?, target()?.with_row_ids()?);
+    /// New rows go to `inserted`, rows that keep their id to `updated`.
+    pub(crate) fn new(inserted: Target, updated: Target, once: bool) -> Result<Self> {
+        let (updated, table) = (updated.with_row_ids(), inserted.table_name().to_owned());
         let (gone, new_rows) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { table: table.name.clone(), inserted, updated, gone, new_rows, once })
+        Ok(Self { table, inserted, updated, gone, new_rows, once })
     }
 
     /// Notes the old rows of a batch; gives the rows that are the first change of theirs.
@@ -148,6 +138,14 @@ pub(crate) async fn change(
     context: Arc<TaskContext>,
     target: Arc<RowTarget>,
 ) -> Result<Changed> {
+    let plan = match plan.schema().fields().len() {
+        // Nothing is written, so nothing has an order.
+        EXTRA => plan,
+        _ => {
+            let threads = context.session_config().target_partitions();
+            target.inserted.arrange(&plan, threads)?.unwrap_or(plan)
+        }
+    };
     let mut tasks = JoinSet::new();
     for partition in 0..plan.output_partitioning().partition_count() {
         let stream = plan.execute(partition, Arc::clone(&context))?;
@@ -160,18 +158,14 @@ pub(crate) async fn change(
         updated.push(updates);
         inserted.push(inserts);
     }
-    let updated = finish(updated, &target.updated).await?;
-    let inserted = finish(inserted, &target.inserted).await?;
+    let mut written = finish(updated, &target.updated).await?;
+    written.extend(finish(inserted, &target.inserted).await?);
     let gone = std::mem::take(&mut *target.gone.lock().unwrap_or_else(PoisonError::into_inner));
     let n_gone: u64 = gone.values().map(RoaringTreemap::len).sum();
     let rows = n_gone + target.new_rows.load(Ordering::Relaxed);
     let deleted =
         gone.into_iter().map(|(file, rows)| (FileId(file), DeletedRows::At(Arc::new(rows))));
-    Ok(Changed {
-        deleted: deleted.collect(),
-        rows,
-        files: updated.into_iter().chain(inserted).collect(),
-    })
+    Ok(Changed { deleted: deleted.collect(), rows, written })
 }
 
 async fn change_partition(

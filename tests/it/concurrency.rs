@@ -18,17 +18,17 @@ fn appends_of_many_processes_all_arrive(kind: Kind) {
     let lake = kind.lake();
     sql(&lake, "CREATE TABLE t (process INT, n INT)");
     std::thread::scope(|scope| {
-        for process in 0..8 {
+        for process in 0..32 {
             let lake = &lake;
             scope.spawn(move || {
-                for n in 0..5 {
+                for n in 0..2 {
                     sql(lake, &format!("INSERT INTO t VALUES ({process}, {n})"));
                 }
             });
         }
     });
-    assert_eq!(sql(&lake, "SELECT count(*), count(DISTINCT process * 5 + n) FROM t"), "40,40\n");
-    assert_eq!(sql(&lake, "SELECT max(snapshot_id), count(*) FROM snapshots()"), "41,42\n");
+    assert_eq!(sql(&lake, "SELECT count(*), count(DISTINCT process * 2 + n) FROM t"), "64,64\n");
+    assert_eq!(sql(&lake, "SELECT max(snapshot_id), count(*) FROM snapshots()"), "65,66\n");
 }
 
 fn one_of_many_creates_a_table_and_the_others_are_told(kind: Kind) {

@@ -9,7 +9,7 @@ use crate::support::{files, gotgan, query, scratch, sql};
 
 /// The program's answer as text, in the form of [`DuckDb::rows`].
 #[track_caller]
-fn ours(path: &Path, text: &str) -> Rows {
+pub(crate) fn ours(path: &Path, text: &str) -> Rows {
     let name = path.to_str().unwrap();
     let flags = ["-list", "-no-header", "-separator", "\u{1f}", "-nullvalue", "\u{1e}"];
     let out = gotgan([name].into_iter().chain(flags).chain(["-c", text])).run().ok();

@@ -15,10 +15,12 @@ mod cli;
 mod concurrency;
 mod duckdb;
 mod etl;
+mod evolution;
 mod faults;
 mod files;
 mod interop;
 mod kill;
+mod layout;
 mod postgres;
 mod s3;
 #[path = "../support/services.rs"]

@@ -35,9 +35,9 @@ fn a_warehouse_is_created_and_opened_again() {
     assert!(error.contains("--data-path"), "{error}");
     let data = scratch.path().join("data");
     let place = ["--data-path".into(), data.display().to_string()];
-    let create = "CREATE TABLE shop.main.t AS SELECT 42 AS a";
+    let create = "CREATE TABLE shop.main.t AS SELECT 42 AS a FROM generate_series(1, 20)";
     gotgan(place.iter().chain([&location, &"-c".into(), &create.into()])).run().ok();
-    assert_eq!(sql(&location, "FROM t"), "42\n");
+    assert_eq!(sql(&location, "SELECT sum(a) FROM t"), "840\n");
     assert_eq!(files(&data).len(), 1);
     gotgan(place.iter().chain([&location, &"-c".into(), &"FROM t".into()])).run().ok();
     let other = ["--data-path", "/elsewhere", &location, "-c", "SELECT 1"];
@@ -48,11 +48,11 @@ fn a_warehouse_is_created_and_opened_again() {
     assert!(error.contains("open for reading only"), "{error}");
     // The same in the words of another URL, and in those of the environment.
     let renamed = location.replacen("postgres:", "postgresql:", 1);
-    assert_eq!(sql(renamed, "FROM t"), "42\n");
+    assert_eq!(sql(renamed, "SELECT max(a) FROM t"), "42\n");
     let (user, rest) = location.split_once(':').unwrap().1.split_once('@').unwrap();
     assert!(user.contains("gotgan:"));
-    let without = query(format!("postgres://gotgan@{rest}"), "FROM t").env("PGPASSWORD", PASSWORD);
-    assert_eq!(without.run().ok(), "42\n");
+    let without = query(format!("postgres://gotgan@{rest}"), "SELECT max(a) FROM t");
+    assert_eq!(without.env("PGPASSWORD", PASSWORD).run().ok(), "42\n");
 }
 
 #[test]
@@ -129,18 +129,19 @@ fn a_lock_is_waited_for_but_not_for_ever() {
         holder
     };
     let holder = hold(1.5);
-    sql(&lake, "INSERT INTO t VALUES (1)");
+    sql(&lake, "INSERT INTO t SELECT 1 FROM generate_series(1, 20)");
     holder.join().unwrap();
     let holder = hold(3.0);
     runtime().block_on(async {
         let warehouse = Warehouse::open(lake.config()).await.unwrap();
         warehouse.set_catalog_patience(500);
-        let error = warehouse.session().sql("INSERT INTO t VALUES (2)").await.unwrap_err();
+        let insert = "INSERT INTO t SELECT 2 FROM generate_series(1, 20)";
+        let error = warehouse.session().sql(insert).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Catalog);
         assert!(error.message().contains("is locked by another writer"), "{error}");
     });
     holder.join().unwrap();
-    assert_eq!(sql(&lake, "FROM t"), "1\n");
+    assert_eq!(sql(&lake, "SELECT count(*), max(a) FROM t"), "20,1\n");
     assert_eq!(files(&lake.data).len(), 1);
 }
 
@@ -171,14 +172,17 @@ fn connections_may_be_killed_at_any_moment() {
         let warehouse = Warehouse::open(lake.config()).await.unwrap();
         let mut session = warehouse.session();
         for n in 0..60 {
-            session.sql(&format!("INSERT INTO t VALUES ({n})")).await.unwrap();
+            // In turns into the catalog and into a file.
+            let rows = [1, 20][n % 2];
+            let insert = format!("INSERT INTO t SELECT {n} FROM generate_series(1, {rows})");
+            session.sql(&insert).await.unwrap();
         }
     });
     done.store(true, Ordering::SeqCst);
     killer.join().unwrap();
-    assert_eq!(sql(&lake, "SELECT count(*), sum(n), count(DISTINCT n) FROM t"), "60,1770,60\n");
+    assert_eq!(sql(&lake, "SELECT count(*), count(DISTINCT n) FROM t"), "630,60\n");
     assert_eq!(sql(&lake, "SELECT max(snapshot_id) FROM snapshots()"), "61\n");
-    assert_eq!(files(&lake.data).len(), 60);
+    assert_eq!(files(&lake.data).len(), 30);
 }
 
 /// When a proxy cuts the connection, the first time that a transaction is committed.
@@ -190,6 +194,8 @@ enum Cut {
     After,
     /// The same, and it cannot be reached any more.
     ForGood,
+    /// The server has done it, and its answer takes for ever.
+    Silence,
 }
 
 /// A proxy before the server.
@@ -217,8 +223,9 @@ impl Proxy {
                 let (answers, hears) = (server.try_clone().unwrap(), client.try_clone().unwrap());
                 let is_cut = Arc::new(AtomicBool::new(false));
                 let (proxy, cut) = (Arc::clone(&proxy), Arc::clone(&is_cut));
+                let silent = proxy.cut == Cut::Silence;
                 std::thread::spawn(move || proxy.requests(client, server, &cut));
-                std::thread::spawn(move || Self::answers(answers, hears, &is_cut));
+                std::thread::spawn(move || Self::answers(answers, hears, &is_cut, silent));
             }
         });
         port
@@ -250,9 +257,12 @@ impl Proxy {
         let _ = server.shutdown(Shutdown::Both);
     }
 
-    fn answers(mut server: TcpStream, mut client: TcpStream, is_cut: &AtomicBool) {
+    fn answers(mut server: TcpStream, mut client: TcpStream, is_cut: &AtomicBool, silent: bool) {
         let mut buffer = [0; 4096];
         while let Ok(read @ 1..) = server.read(&mut buffer) {
+            if is_cut.load(Ordering::SeqCst) && silent {
+                continue;
+            }
             if is_cut.load(Ordering::SeqCst) || client.write_all(&buffer[..read]).is_err() {
                 break;
             }
@@ -260,6 +270,8 @@ impl Proxy {
         let _ = client.shutdown(Shutdown::Both);
     }
 }
+
+const ROWS: &str = "SELECT a, count(*) FROM t GROUP BY a ORDER BY a";
 
 /// What comes of an INSERT of 2 whose connection is cut.
 async fn insert_through(
@@ -277,10 +289,10 @@ async fn insert_through(
     let through = lake.location.replace(&server.port.to_string(), &proxy.start().to_string());
     let warehouse = Warehouse::open(Config::new(through)).await.unwrap();
     let mut session: Session = warehouse.session();
-    session.sql("CREATE TABLE t AS SELECT 1 AS a").await.unwrap();
+    session.sql("CREATE TABLE t AS SELECT 1 AS a FROM generate_series(1, 20)").await.unwrap();
     proxy.armed.store(true, Ordering::SeqCst);
     warehouse.set_catalog_patience(if cut == Cut::ForGood { 1_000 } else { 20_000 });
-    let result = session.sql("INSERT INTO t VALUES (2)").await;
+    let result = session.sql("INSERT INTO t SELECT 2 FROM generate_series(1, 20)").await;
     assert!(!proxy.armed.load(Ordering::SeqCst), "the connection was not cut");
     result
 }
@@ -293,7 +305,7 @@ fn a_commit_whose_answer_is_lost_is_found_out_about() {
     for cut in [Cut::Before, Cut::After] {
         let lake = Kind::Postgres(server).lake();
         runtime().block_on(insert_through(server, cut, &lake)).unwrap();
-        assert_eq!(sql(&lake, "FROM t ORDER BY a"), "1\n2\n", "{cut:?}");
+        assert_eq!(sql(&lake, ROWS), "1,20\n2,20\n", "{cut:?}");
         assert_eq!(sql(&lake, "SELECT max(snapshot_id) FROM snapshots()"), "2\n", "{cut:?}");
         assert_eq!(files(&lake.data).len(), 2, "{cut:?}");
     }
@@ -310,7 +322,20 @@ fn a_commit_that_cannot_be_found_out_about_is_told_so() {
     assert!(!error.is_retryable());
     assert!(error.help().unwrap().contains("look in snapshots() for 2 of 20"), "{error}");
     // It did commit, and its file is there.
-    assert_eq!(sql(&lake, "FROM t ORDER BY a"), "1\n2\n");
+    assert_eq!(sql(&lake, ROWS), "1,20\n2,20\n");
+}
+
+#[test]
+fn a_cancelled_commit_keeps_its_files() {
+    let Some(server) = postgres() else {
+        return;
+    };
+    let lake = Kind::Postgres(server).lake();
+    runtime().block_on(async {
+        let insert = insert_through(server, Cut::Silence, &lake);
+        assert!(tokio::time::timeout(Duration::from_secs(5), insert).await.is_err());
+    });
+    assert_eq!(sql(&lake, ROWS), "1,20\n2,20\n");
 }
 
 #[test]
@@ -381,6 +406,39 @@ fn duckdb_makes_the_catalog() {
     };
     assert_eq!(duckdb.text("SELECT count(*), max(a), max(b) FROM t"), "3,3,y\n");
     assert_eq!(duckdb.text("FROM v"), "x\n");
+}
+
+/// DuckDB inserts few rows into tables of the catalog, whose types are PostgreSQL's.
+#[test]
+fn duckdb_keeps_rows_in_the_catalog_of_a_table_altered_here() {
+    let Some(server) = postgres() else {
+        return;
+    };
+    let (database, scratch) = ("inlined", scratch());
+    server.execute("postgres", &format!("CREATE DATABASE {database}"));
+    let data = scratch.path().join("files").display().to_string();
+    let values = "true, 1::TINYINT, 2::USMALLINT, 3::UBIGINT, 1.5::FLOAT, 2.5::DOUBLE, 3.25::DECIMAL(9, 2), \
+                  DATE '2024-02-03', TIME '01:02:03.5', TIMESTAMP '2024-02-03 04:05:06', \
+                  TIMESTAMPTZ '2024-02-03 04:05:06+00', INTERVAL 3 DAYS AS i, 'it''s', '\\xAA'::BLOB, \
+                  uuid '6ba7b810-9dad-11d1-80b4-00c04fd430c8', [1, NULL], {'a': 'b'}, \
+                  '{\"a\": 1}'::JSON";
+    let create = format!("CREATE TABLE t AS SELECT {values} FROM range(20)");
+    let insert = format!("INSERT INTO t SELECT {values}, 7");
+    let Some(duckdb) = duckdb_on(server, database) else {
+        return;
+    };
+    duckdb.option(&format!("DATA_PATH '{data}'")).all(&[&create]);
+    let location = server.url(database);
+    sql(&location, "ALTER TABLE t ADD COLUMN added INTEGER");
+    let duckdb = duckdb_on(server, database).unwrap();
+    duckdb.all(&[&insert]);
+    assert_eq!(files(scratch.path()).len(), 1, "the row is not in the catalog");
+    let distinct = duckdb.text("SELECT DISTINCT COLUMNS(* EXCLUDE added)::VARCHAR FROM t");
+    assert_eq!(distinct.lines().count(), 1, "{distinct}");
+    assert_eq!(duckdb.text("SELECT count(*), sum(added) FROM t"), "21,7\n");
+    assert_eq!(sql(&location, "SELECT count(*), sum(added) FROM t"), "21,7\n");
+    let distinct = "SELECT count(*) FROM (SELECT DISTINCT * EXCLUDE (added, i) FROM t)";
+    assert_eq!(sql(&location, distinct), "1\n");
 }
 
 #[test]

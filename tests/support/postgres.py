@@ -14,6 +14,10 @@ import signal
 import subprocess
 import sys
 
+# The end of standard input is what ends this, and then nothing is left behind.
+for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(name, signal.SIG_IGN)
+
 directory, port, password = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 
 
@@ -65,7 +69,7 @@ server = subprocess.Popen(
     + [word for name, value in settings.items() for word in ("-c", f"{name}={value}")],
     stdin=subprocess.DEVNULL,
     cwd=directory,
-    # Ctrl-C ends this process, which ends the server.
+    # Signals to the tests are not meant for it.
     start_new_session=True,
     **as_user,
 )

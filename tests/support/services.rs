@@ -31,16 +31,24 @@ const PACKAGES: [&str; 8] = [
 /// Python with the packages of the tests; `None`, said loudly, when the tests are offline.
 pub(crate) fn python() -> Option<PathBuf> {
     static PROVISIONED: LazyLock<Result<PathBuf, String>> = LazyLock::new(provision);
-    if std::env::var_os("GOTGAN_OFFLINE").is_some_and(|value| value == "1") {
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        // Straight to the descriptor: the harness hides what passing tests print.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: GOTGAN_OFFLINE=1");
+    if is_offline() {
+        skipped(std::thread::current().name().unwrap_or_default());
         return None;
     }
     match &*PROVISIONED {
         Ok(path) => Some(path.clone()),
         Err(missing) => panic!("{missing}; GOTGAN_OFFLINE=1 skips the tests that need it"),
     }
+}
+
+/// Says so. Straight to the descriptor: the harness hides what passing tests print.
+pub(crate) fn skipped(test: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: GOTGAN_OFFLINE=1");
+}
+
+/// Whether tests that need servers are skipped.
+pub(crate) fn is_offline() -> bool {
+    std::env::var_os("GOTGAN_OFFLINE").is_some_and(|value| value == "1")
 }
 
 /// Installs the packages on first use; a lock keeps other processes waiting.

@@ -30,6 +30,7 @@ pub use self::postgres::PostgresUrl;
 use self::postgres::{Outcome, Purpose};
 pub(crate) use self::value::{Row, Value};
 use super::Access;
+use super::model::{Column, ColumnType};
 use crate::error::{Error, ErrorKind};
 
 /// A result whose error is still the driver's.
@@ -164,6 +165,31 @@ impl Backend {
         types.iter().fold(columns.to_owned(), replace)
     }
 
+    /// The type that keeps a column's values in a table of inlined rows; `None` for what cannot be
+    /// kept there.
+    pub(crate) fn inlined_type(&self, column: &Column) -> Option<String> {
+        match self.pool {
+            Pool::Sqlite(_) => sqlite::inlined_type(&column.column_type).map(str::to_owned),
+            Pool::Postgres(_) => postgres::inlined_type(column),
+        }
+    }
+
+    /// SQL that gives such a value as text.
+    pub(crate) fn inlined_text(&self, column: &str, column_type: &ColumnType) -> String {
+        match self.pool {
+            Pool::Sqlite(_) => sqlite::inlined_text(column, column_type),
+            Pool::Postgres(_) => postgres::inlined_text(column, column_type),
+        }
+    }
+
+    /// SQL that makes such a value of a text parameter.
+    pub(crate) fn inlined_value(&self, parameter: &str, column_type: &ColumnType) -> String {
+        match self.pool {
+            Pool::Sqlite(_) => sqlite::inlined_value(parameter, column_type),
+            Pool::Postgres(_) => postgres::inlined_value(parameter, column_type),
+        }
+    }
+
     /// Takes the write lock; it is let go when the transaction is committed or dropped.
     pub(crate) async fn write(&self) -> Result<WriteTransaction, Error> {
         self.begin(Purpose::Change).await
@@ -231,6 +257,11 @@ enum Connection {
 }
 
 impl WriteTransaction {
+    /// The database it is on.
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
     pub(crate) async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, Error> {
         self.backend.seams.count(&self.backend.name)?;
         let rows = match &mut self.connection {

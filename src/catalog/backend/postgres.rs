@@ -30,6 +30,7 @@ use uuid::Uuid;
 
 use super::patience::{PATIENCE, Patience};
 use super::{Result as DatabaseResult, Row, Value};
+use crate::catalog::model::{Column, ColumnType};
 use crate::catalog::types::print_time;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -51,7 +52,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A `postgres://` URL, taken apart. It shows itself without user and password.
 #[derive(Clone)]
 pub struct PostgresUrl {
-    options: PgConnectOptions,
+    options: Box<PgConnectOptions>,
 }
 
 impl PostgresUrl {
@@ -66,7 +67,7 @@ impl PostgresUrl {
             Some(_) => options,
             None => options.application_name("gotgan"),
         };
-        Ok(Self { options })
+        Ok(Self { options: Box::new(options) })
     }
 
     /// The database's name, which is the user's when the URL has none.
@@ -101,14 +102,14 @@ pub(super) async fn connect(url: &PostgresUrl) -> DatabaseResult<PgPool> {
         .max_lifetime(None)
         .test_before_acquire(false)
         .acquire_timeout(CONNECT_TIMEOUT)
-        .connect_lazy_with(url.options.clone());
+        .connect_lazy_with(url.options.as_ref().clone());
     if let Ok(first) = tokio::time::timeout(Duration::from_secs(1), pool.acquire()).await {
         return first.map(|_| pool);
     }
     // A pool waits for a server that refuses; a connection of its own says what is wrong.
     let mut patience = Patience::new(PATIENCE);
     loop {
-        let connecting = PgConnection::connect_with(&url.options);
+        let connecting = PgConnection::connect_with(url.options.as_ref());
         let timed_out = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(timed_out);
         match connected.and_then(|connection| connection) {
@@ -275,6 +276,38 @@ fn row(row: &PgRow) -> DatabaseResult<Row> {
     (0..row.len()).map(value).collect::<DatabaseResult<_>>().map(Row)
 }
 
+/// The type of a column's values in an inlined table. Text is bytes, because it may have NUL in it;
+/// times of days that PostgreSQL does not have, and nested values, are text.
+pub(super) fn inlined_type(column: &Column) -> Option<String> {
+    // Longer names are cut off; every table has these columns already.
+    const RESERVED: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+    if column.name.len() > 63 || RESERVED.contains(&column.name.as_str()) {
+        return None;
+    }
+    value_type(&column.column_type)
+}
+
+fn value_type(column_type: &ColumnType) -> Option<String> {
+    use ColumnType as C;
+    let name = match column_type {
+        C::Boolean => "BOOLEAN",
+        C::Int8 | C::Int16 => "SMALLINT",
+        C::Int32 | C::UInt8 | C::UInt16 => "INTEGER",
+        C::Int64 | C::UInt32 => "BIGINT",
+        C::Float32 => "REAL",
+        C::Float64 => "DOUBLE PRECISION",
+        C::Decimal { precision, scale } => return Some(format!("NUMERIC({precision}, {scale})")),
+        C::Time => "TIME",
+        C::Interval => "INTERVAL",
+        C::Varchar | C::Json | C::Blob => "BYTEA",
+        C::Uuid => "UUID",
+        C::Other(name) if name == "timetz" => "TIMETZ",
+        C::Other(name) if name == "geometry" || name == "variant" => return None,
+        _ => "VARCHAR",
+    };
+    Some(name.to_owned())
+}
+
 /// The [SQLSTATE](https://www.postgresql.org/docs/current/errcodes-appendix.html).
 fn code(error: &sqlx::Error) -> Option<&str> {
     let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
@@ -346,4 +379,27 @@ pub(super) fn translate(name: &str, error: sqlx::Error) -> Error {
         _ => super::translate(name, &error),
     };
     translated.with_source(error)
+}
+
+/// SQL that gives such a value as text, binary as hexadecimal digits.
+pub(super) fn inlined_text(column: &str, column_type: &ColumnType) -> String {
+    match column_type {
+        ColumnType::Varchar | ColumnType::Json => format!("convert_from({column}, 'UTF8')"),
+        ColumnType::Blob => format!("encode({column}, 'hex')"),
+        _ => format!("CAST({column} AS text)"),
+    }
+}
+
+/// SQL that makes the value of such text. The parameter is cast to text first: the server would infer another type
+/// for it, and statements are prepared once for values and for NULLs.
+pub(super) fn inlined_value(parameter: &str, column_type: &ColumnType) -> String {
+    let text = format!("CAST({parameter} AS text)");
+    match column_type {
+        ColumnType::Varchar | ColumnType::Json => format!("convert_to({text}, 'UTF8')"),
+        ColumnType::Blob => format!("decode({text}, 'hex')"),
+        _ => match value_type(column_type) {
+            Some(name) => format!("CAST({text} AS {name})"),
+            None => text,
+        },
+    }
 }

@@ -15,6 +15,7 @@ use sqlx::{Arguments, AssertSqlSafe, Row as _, TypeInfo, ValueRef};
 use super::patience::PATIENCE;
 use super::{Result as DatabaseResult, Row, Value};
 use crate::catalog::Access;
+use crate::catalog::model::ColumnType;
 use crate::catalog::types::print_time;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -113,6 +114,24 @@ fn row(row: &SqliteRow) -> DatabaseResult<Row> {
     (0..row.len()).map(value).collect::<DatabaseResult<_>>().map(Row)
 }
 
+/// The type of a column's values in an inlined table; nested ones are text.
+pub(super) fn inlined_type(column_type: &ColumnType) -> Option<&'static str> {
+    use ColumnType as C;
+    Some(match column_type {
+        C::Boolean
+        | C::Int8
+        | C::Int16
+        | C::Int32
+        | C::Int64
+        | C::UInt8
+        | C::UInt16
+        | C::UInt32 => "BIGINT",
+        C::Blob => "BLOB",
+        C::Other(name) if name == "geometry" || name == "variant" => return None,
+        _ => "VARCHAR",
+    })
+}
+
 /// A database in a directory that cannot be written can only be read as one that nobody changes.
 fn is_unwritable(path: &Path) -> bool {
     let directory = path.parent().unwrap_or(Path::new("."));
@@ -171,4 +190,22 @@ pub(super) fn translate(name: &str, error: sqlx::Error) -> Error {
         _ => super::translate(name, &error),
     };
     translated.with_source(error)
+}
+
+/// SQL that gives such a value as text, binary as hexadecimal digits.
+pub(super) fn inlined_text(column: &str, column_type: &ColumnType) -> String {
+    match column_type {
+        // Of NULL it would make the empty text.
+        ColumnType::Blob => format!("CASE WHEN {column} IS NOT NULL THEN hex({column}) END"),
+        _ => column.to_owned(),
+    }
+}
+
+/// SQL that makes the value of such text; the column's affinity turns digits into a number.
+pub(super) fn inlined_value(parameter: &str, column_type: &ColumnType) -> String {
+    match column_type {
+        ColumnType::Blob => format!("unhex({parameter})"),
+        ColumnType::Boolean => format!("CAST({parameter} = 'true' AS INTEGER)"),
+        _ => parameter.to_owned(),
+    }
 }

@@ -1,0 +1,130 @@
+//! The rows of a commit that moves what the catalog kept of a table into files: rows of every
+//! snapshot, ended ones included, and positions of deleted rows.
+//!
+//! Every row keeps its row id and its snapshots: the new file is one of several snapshots, and the
+//! rows that had ended are in its delete file. So no query, of any version, has another answer.
+
+use std::collections::BTreeMap;
+
+use super::Catalog;
+use super::backend::Value;
+use super::changes::Change;
+use super::commit::{Writer, file_row, partition_values, stat_row};
+use super::model::*;
+use crate::error::Result;
+
+impl Catalog {
+    /// Every version of every row that the catalog keeps of a table, by the form it was written in.
+    pub(crate) async fn inlined_history(
+        &self,
+        table: TableId,
+        through: SnapshotId,
+    ) -> Result<Vec<InlinedHistory>> {
+        let mut all = Vec::new();
+        for (name, columns, rows) in self.inlined_versions(table, through).await? {
+            if !rows.is_empty() {
+                all.push(InlinedHistory { name, columns, rows });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Positions of deleted rows that the catalog keeps, with the snapshot of each, by data file.
+    pub(crate) async fn inlined_deletes(
+        &self,
+        table: TableId,
+        through: SnapshotId,
+    ) -> Result<BTreeMap<FileId, Vec<(u64, SnapshotId)>>> {
+        let mut all: BTreeMap<FileId, Vec<(u64, SnapshotId)>> = BTreeMap::new();
+        let name = format!("ducklake_inlined_delete_{table}");
+        if self.backend().has_table(&name).await? {
+            let sql = format!(
+                "SELECT file_id, row_id, begin_snapshot FROM {name} WHERE begin_snapshot <= $1"
+            );
+            for row in self.backend().query(&sql, &[through.into()]).await? {
+                let entry = (row.count(1)?, SnapshotId(row.int(2)?));
+                all.entry(FileId(row.int(0)?)).or_default().push(entry);
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Writer<'_> {
+    /// Names the new files, and takes their rows out of the catalog.
+    pub(super) async fn flush(&mut self, catalog: &Catalog, flush: &Flush) -> Result<()> {
+        let table = &flush.table;
+        let through = flush.through;
+        let mut bytes = 0;
+        for flushed in &flush.files {
+            bytes += flushed.file.file_size_bytes;
+            self.insert_flushed(table, flushed).await?;
+        }
+        for name in &flush.inlined_tables {
+            let sql =
+                format!("DELETE FROM {} WHERE begin_snapshot <= $1", super::inlined::quoted(name));
+            self.transaction.execute(&sql, &[through.into()]).await?;
+        }
+        if !flush.deletions.is_empty() {
+            self.delete(catalog, table.id, &flush.deletions).await?;
+            for deletion in &flush.deletions {
+                let sql = format!(
+                    "DELETE FROM ducklake_inlined_delete_{} WHERE file_id = $1 \
+                     AND begin_snapshot <= $2",
+                    table.id
+                );
+                let values = [deletion.file.0.into(), through.into()];
+                self.transaction.execute(&sql, &values).await?;
+            }
+        }
+        let sql = "UPDATE ducklake_table_stats SET file_size_bytes = file_size_bytes + $2 \
+                   WHERE table_id = $1";
+        self.transaction.execute(sql, &[table.id.0.into(), bytes.into()]).await?;
+        self.drop_empty_inlined_tables(table.id).await?;
+        self.listed.push(Change::id("inline_flush", table.id.0));
+        Ok(())
+    }
+
+    async fn insert_flushed(&mut self, table: &Table, flushed: &FlushedFile) -> Result<()> {
+        let FlushedFile { file, ended } = flushed;
+        let id = self.next_file_id();
+        let begin = file.begin.unwrap_or(self.snapshot.id);
+        let start = file.row_id_start.unwrap_or_default();
+        let partition = file.partition.as_ref().map(|partition| partition.id);
+        let directory = &table.directory;
+        let mut row = file_row(file, id, table.id, begin, start, directory, partition);
+        // The last value is the newest snapshot of the rows.
+        if let Some(last) = row.last_mut() {
+            *last = file.partial_max.map(|newest| newest.0).into();
+        }
+        self.transaction.insert("ducklake_data_file", vec![row]).await?;
+        let stats = file.column_stats.iter().map(|stats| stat_row(id, table.id, stats)).collect();
+        self.transaction.insert("ducklake_file_column_stats", stats).await?;
+        let values = partition_values(file, id, table.id);
+        self.transaction.insert("ducklake_file_partition_value", values).await?;
+        if let Some(ended) = ended {
+            let row = self.delete_file_row(ended, id, table.id, directory);
+            self.transaction.insert("ducklake_delete_file", vec![row]).await?;
+        }
+        Ok(())
+    }
+
+    /// Tables for forms that the table does not have any more; the newest stays for what comes.
+    async fn drop_empty_inlined_tables(&mut self, table: TableId) -> Result<()> {
+        let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1 \
+                   ORDER BY schema_version DESC";
+        let rows = self.transaction.query(sql, &[table.0.into()]).await?;
+        for row in rows.iter().skip(1) {
+            let name = row.text(0)?;
+            let quoted = super::inlined::quoted(&name);
+            let any = format!("SELECT 1 FROM {quoted} LIMIT 1");
+            if self.transaction.query(&any, &[]).await?.is_empty() {
+                self.transaction.execute(&format!("DROP TABLE {quoted}"), &[]).await?;
+                let sql = "DELETE FROM ducklake_inlined_data_tables \
+                           WHERE table_id = $1 AND table_name = $2";
+                self.transaction.execute(sql, &[table.0.into(), Value::Text(name)]).await?;
+            }
+        }
+        Ok(())
+    }
+}
