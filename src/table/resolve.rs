@@ -11,15 +11,19 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::catalog::{CatalogProvider, SchemaProvider, Session, TableProvider};
 use datafusion::common::Result as DataFusionResult;
+use datafusion::datasource::TableType;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
 use futures::future::BoxFuture;
 
 use super::LakeTable;
 use crate::catalog::Transaction;
-use crate::catalog::model::{Relation, RelationName, Schema, View};
-use crate::error::Result;
+use crate::catalog::model::{Relation, RelationKind, RelationName, Schema, View};
+use crate::error::{Error, Result};
 use crate::storage::Storage;
 
 /// The schema of what a statement reads besides tables. No SQL name can clash with it.
@@ -51,7 +55,7 @@ impl SnapshotCatalog {
         let schema = |schema: Schema| {
             let in_schema = |name: &&RelationName| name.schema == schema.name;
             Arc::new(SnapshotSchema {
-                names: names.iter().filter(in_schema).map(|name| name.name.clone()).collect(),
+                names: names.iter().filter(in_schema).cloned().collect(),
                 schema,
                 transaction: Arc::clone(transaction),
                 storage: Arc::clone(storage),
@@ -90,7 +94,7 @@ impl CatalogProvider for SnapshotCatalog {
 /// One schema as of one transaction; tables are loaded when asked for.
 struct SnapshotSchema {
     schema: Schema,
-    names: Vec<String>,
+    names: Vec<RelationName>,
     transaction: Arc<Transaction>,
     storage: Arc<Storage>,
     views: ViewPlanner,
@@ -105,23 +109,78 @@ impl fmt::Debug for SnapshotSchema {
 #[async_trait]
 impl SchemaProvider for SnapshotSchema {
     fn table_names(&self) -> Vec<String> {
-        self.names.clone()
+        self.names.iter().map(|name| name.name.clone()).collect()
     }
 
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
-        match self.transaction.relation(&self.schema, name).await? {
-            None => Ok(None),
-            Some(Relation::Table(table)) => {
-                let transaction = Arc::clone(&self.transaction);
-                let table = LakeTable::new(table, transaction, Arc::clone(&self.storage))?;
-                Ok(Some(Arc::new(table)))
-            }
-            Some(Relation::View(view)) => Ok(Some((self.views)(view, self.schema.clone()).await?)),
+        let Some(relation) = self.transaction.relation(&self.schema, name).await? else {
+            return Ok(None);
+        };
+        let kind = relation.kind();
+        match self.open(relation).await {
+            Ok(provider) => Ok(Some(provider)),
+            // A listing of everything goes on without the columns of what cannot be read.
+            Err(error) if self.table_exist(name) => Ok(Some(Arc::new(Unreadable { kind, error }))),
+            Err(error) => Err(error.into()),
         }
     }
 
+    async fn table_type(&self, name: &str) -> DataFusionResult<Option<TableType>> {
+        // Only listings ask for it.
+        let named = self.names.iter().find(|other| other.name == name);
+        Ok(named.map(|named| table_type(named.kind)))
+    }
+
     fn table_exist(&self, name: &str) -> bool {
-        self.names.iter().any(|other| other == name)
+        self.names.iter().any(|other| other.name == name)
+    }
+}
+
+impl SnapshotSchema {
+    async fn open(&self, relation: Relation) -> Result<Arc<dyn TableProvider>> {
+        match relation {
+            Relation::Table(table) => {
+                let transaction = Arc::clone(&self.transaction);
+                let table = LakeTable::new(table, transaction, Arc::clone(&self.storage))?;
+                Ok(Arc::new(table))
+            }
+            Relation::View(view) => (self.views)(view, self.schema.clone()).await,
+        }
+    }
+}
+
+fn table_type(kind: RelationKind) -> TableType {
+    match kind {
+        RelationKind::Table => TableType::Base,
+        RelationKind::View => TableType::View,
+    }
+}
+
+/// A view whose query has become wrong, or a table with a type that cannot be read.
+#[derive(Debug)]
+struct Unreadable {
+    kind: RelationKind,
+    error: Error,
+}
+
+#[async_trait]
+impl TableProvider for Unreadable {
+    fn schema(&self) -> SchemaRef {
+        Arc::new(ArrowSchema::empty())
+    }
+
+    fn table_type(&self) -> TableType {
+        table_type(self.kind)
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        _: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        Err(Error::new(self.error.kind(), self.error.message()).into())
     }
 }
 

@@ -99,18 +99,15 @@ impl ObjectStore for Failing {
 
 on_each_catalog!(every_storage_call_may_fail, every_catalog_call_may_fail);
 
-/// A table of `rows` rows and one that is deleted: few are in the catalog, many in a file with a
+/// A table of `rows` rows and as many deleted ones: few are in the catalog, many in a file with a
 /// delete file.
 async fn fill(lake: &Lake, rows: u64) {
     let warehouse = Warehouse::open(lake.config()).await.unwrap();
     let mut session = warehouse.session();
-    if rows == MANY {
-        session.sql("CALL set_option('data_inlining_row_limit', 0)").await.unwrap();
-    }
-    let last = rows + 1;
-    let create = format!("CREATE TABLE t AS SELECT i AS a FROM generate_series(1, {last}) AS g(i)");
+    let all = 2 * rows;
+    let create = format!("CREATE TABLE t AS SELECT i AS a FROM generate_series(1, {all}) AS g(i)");
     session.sql(&create).await.unwrap();
-    session.sql(&format!("DELETE FROM t WHERE a = {last}")).await.unwrap();
+    session.sql(&format!("DELETE FROM t WHERE a > {rows}")).await.unwrap();
 }
 
 const FEW: u64 = 3;
@@ -130,13 +127,13 @@ type Sum = fn(u64) -> u64;
 const WRITES: [(&str, Sum); 6] = [
     ("INSERT INTO t SELECT a + 10 FROM t", |rows| 2 * sum(rows) + 10 * rows),
     ("CREATE OR REPLACE TABLE t AS SELECT a * 100 AS a FROM t", |rows| 100 * sum(rows)),
-    ("UPDATE t SET a = a * 10 WHERE a > 1", |rows| 10 * sum(rows) - 9),
-    ("DELETE FROM t WHERE a = 2", |rows| sum(rows) - 2),
+    ("UPDATE t SET a = a * 10 WHERE a % 2 = 0", |rows| sum(rows) + 9 * evens(rows)),
+    ("DELETE FROM t WHERE a % 2 = 0", |rows| sum(rows) - evens(rows)),
     (
-        "MERGE INTO t USING (VALUES (1), (2), (1000)) AS s(b) ON t.a = s.b \
-         WHEN MATCHED AND b = 1 THEN DELETE WHEN MATCHED THEN UPDATE SET a = 20 \
+        "MERGE INTO t USING (SELECT a AS b FROM t UNION ALL SELECT a + 1000 FROM t) AS s ON t.a = s.b \
+         WHEN MATCHED AND b % 2 = 0 THEN DELETE WHEN MATCHED THEN UPDATE SET a = 7 \
          WHEN NOT MATCHED THEN INSERT VALUES (s.b)",
-        |rows| sum(rows) - 1 - 2 + 20 + 1000,
+        |rows| 7 * (rows - rows / 2) + sum(rows) + 1000 * rows,
     ),
     ("TRUNCATE t", |_| 0),
 ];
@@ -144,6 +141,11 @@ const WRITES: [(&str, Sum); 6] = [
 /// What it sums to before.
 const fn sum(rows: u64) -> u64 {
     rows * (rows + 1) / 2
+}
+
+/// What its even numbers sum to.
+const fn evens(rows: u64) -> u64 {
+    2 * sum(rows / 2)
 }
 
 /// Checks `t` in a fresh process's eyes: old or new, and no file that the catalog does not name.
