@@ -109,11 +109,13 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Tables for forms that the table does not have any more; the newest stays for what comes.
+    /// Tables for forms that the table does not have any more; the newest stays for what comes. Other
+    /// sessions know the tables as long as the schema version is the same, so it is another one then.
     async fn drop_empty_inlined_tables(&mut self, table: TableId) -> Result<()> {
         let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1 \
                    ORDER BY schema_version DESC";
         let rows = self.transaction.query(sql, &[table.0.into()]).await?;
+        let mut n_dropped = 0;
         for row in rows.iter().skip(1) {
             let name = row.text(0)?;
             let quoted = super::inlined::quoted(&name);
@@ -123,7 +125,11 @@ impl Writer<'_> {
                 let sql = "DELETE FROM ducklake_inlined_data_tables \
                            WHERE table_id = $1 AND table_name = $2";
                 self.transaction.execute(sql, &[table.0.into(), Value::Text(name)]).await?;
+                n_dropped += 1;
             }
+        }
+        if n_dropped > 0 {
+            self.snapshot.schema_version += 1;
         }
         Ok(())
     }

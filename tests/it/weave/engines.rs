@@ -261,6 +261,26 @@ impl Sum {
         )
     }
 
+    /// What makes DuckDB compute the difference that the rows of a change feed make.
+    pub(crate) fn changes(expressions: &[String], feed: &str) -> String {
+        let values = expressions.iter().map(|value| format!("coalesce({value}, '{NULL}')"));
+        let values = values.collect::<Vec<_>>().join(", ");
+        format!(
+            "SELECT coalesce(sum(sign), 0), coalesce(sum(sign * md5_number_lower(line)::HUGEINT), 0) \
+             FROM (SELECT concat_ws('{BETWEEN}', {values}) AS line, CASE WHEN change_type IN \
+             ('insert', 'update_postimage') THEN 1 ELSE -1 END AS sign FROM {feed})"
+        )
+    }
+
+    /// With the difference from the answer to [`Sum::changes`].
+    pub(crate) fn after(&self, row: &[Option<String>]) -> Self {
+        let difference = |i: usize| row[i].as_deref().unwrap();
+        Self {
+            rows: self.rows.wrapping_add_signed(difference(0).parse().unwrap()),
+            number: self.number.wrapping_add_signed(difference(1).parse().unwrap()),
+        }
+    }
+
     /// From the answer to [`Sum::query`].
     pub(crate) fn from_answer(row: &[Option<String>]) -> Self {
         let number = |i: usize| row[i].as_deref().unwrap();
