@@ -272,6 +272,7 @@ fn made_up(table: &Table, index: u32) -> DataFile {
         name_mapping: None,
         deletes: vec![],
         deleted: Default::default(),
+        partition: None,
     }
 }
 

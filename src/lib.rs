@@ -51,9 +51,9 @@
 //! Dependencies point one way, and a test holds them to it:
 //!
 //! ```text
-//! cli ──> session, warehouse ──> write ──> table ──> catalog ──> (database driver)
-//!              │    │              │         │
-//!              │    └──> source ───┴─────────┴──> storage ──> (object stores)
+//! cli ──> session, warehouse ──> maintain ──> write ──> table ──> catalog ──> (database driver)
+//!              │    │               │           │         │
+//!              │    └──> source ────┴───────────┴─────────┴──> storage ──> (object stores)
 //!              └──> sql                 leaves: error, diagnostic, catalog::model
 //! ```
 //!
@@ -66,6 +66,9 @@
 //!   [`catalog::Catalog::commit`]: lock, check for conflicts, number, insert rows, and all of that
 //!   again if another writer was first. Nothing is visible before; after a failure the files are
 //!   gone again.
+//! - **Upkeep**: CALL → `maintain` reads and writes files as above → [`catalog::Catalog::commit`]
+//!   with the files that take the place of others. What expires leaves the catalog first, and its
+//!   files wait to be cleaned up.
 //! - **A transaction** is a value, [`catalog::Transaction`]: a pinned snapshot with changes on top.
 //!   Each statement works on a clone, so a failed one leaves no trace.
 //!
@@ -80,6 +83,7 @@
 //! | a table function | `session/readers.rs` | `tests/slt/` |
 //! | what differs between SQLite and PostgreSQL | `catalog/backend/` | `tests/it/postgres.rs`; all of `tests/slt` runs on both |
 //! | what a commit writes | `catalog/commit.rs`, conflicts in `catalog/conflict.rs` | `tests/it/interop.rs` |
+//! | a procedure of upkeep | `maintain/`, its parameters in `session/upkeep.rs` | `tests/slt/upkeep/`, `tests/it/upkeep.rs` |
 //! | how files are laid out | `write/file.rs` | `benches/tpch.rs` |
 //! | a dot command | `cli/command.rs` | its own tests, `tests/it/cli.rs` |
 //! | an output format | `cli/output.rs` | its own tests |

@@ -10,9 +10,10 @@
 use std::collections::BTreeMap;
 
 use super::Catalog;
+use super::append::stat_row;
 use super::backend::Value;
 use super::changes::Change;
-use super::commit::{Writer, relative, stat_row};
+use super::commit::{Writer, relative};
 use super::model::*;
 use super::read::VISIBLE;
 use crate::error::{Error, ErrorKind, Result};

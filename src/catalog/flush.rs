@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use super::Catalog;
+use super::append::{file_row, partition_values, stat_row};
 use super::backend::Value;
 use super::changes::Change;
-use super::commit::{Writer, file_row, partition_values, stat_row};
+use super::commit::Writer;
 use super::model::*;
 use crate::error::Result;
 

@@ -15,6 +15,7 @@
 //! objects are read when they are asked for.
 
 mod alter;
+mod append;
 mod backend;
 mod bounds;
 mod changes;

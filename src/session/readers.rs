@@ -35,7 +35,7 @@ enum What {
     Function { name: String, format: Format, arguments: Vec<FunctionArg> },
     Snapshots,
     Options,
-    Earlier { name: ObjectName, version: TableVersion },
+    Earlier { name: ObjectName, version: Box<TableVersion> },
 }
 
 /// Replaces every reader in `statement` by a name, and opens them all.
@@ -109,6 +109,7 @@ impl VisitorMut for Finder {
 fn earlier(name: &ObjectName, version: TableVersion) -> (String, What, String) {
     let key = format!("{name} {version}");
     let alias = name.0.last().and_then(|part| part.as_ident()).map(fold).unwrap_or_default();
+    let version = Box::new(version);
     (key, What::Earlier { name: name.clone(), version }, alias)
 }
 

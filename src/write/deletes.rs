@@ -20,7 +20,7 @@ use crate::catalog::model::{
     DataFile, DeletedRows, Deletion, DeletionKind, INLINED, NewDeleteFile, SnapshotId, Table,
     TableId,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Storage;
 use crate::table::deletes;
 use crate::table::types::{ROW_SNAPSHOT_ID, SNAPSHOT_COLUMN, with_field_id};
@@ -54,7 +54,14 @@ pub(crate) async fn prepare(
         }
         let expected = deleted.files.keys().filter(|id| **id != INLINED).count();
         if deletions.len() != expected {
-            return Err(Error::internal("rows were deleted from a file that is not there"));
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "another transaction was first: it merged files of table \"{}\"",
+                    deleted.table.name
+                ),
+            )
+            .with_help("nothing was changed; run the transaction again"));
         }
         if !deletions.is_empty() {
             all.insert(*id, deletions);

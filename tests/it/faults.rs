@@ -21,9 +21,9 @@ use crate::support::{Kind, Lake, files, gotgan, on_each_catalog, query, scratch,
 
 /// The local file system, of which only so many calls succeed.
 #[derive(Debug)]
-struct Failing {
-    inner: LocalFileSystem,
-    left: AtomicU64,
+pub(crate) struct Failing {
+    pub(crate) inner: LocalFileSystem,
+    pub(crate) left: AtomicU64,
 }
 
 impl fmt::Display for Failing {
@@ -113,15 +113,18 @@ async fn fill(lake: &Lake, rows: u64) {
 const FEW: u64 = 3;
 const MANY: u64 = 30;
 
-async fn one(session: &mut Session, query: &str) -> String {
+pub(crate) async fn one(session: &mut Session, query: &str) -> String {
     let batches = session.sql(query).await.unwrap().collect().await.unwrap();
     let column =
         arrow::compute::cast(batches[0].column(0), &arrow::datatypes::DataType::Utf8).unwrap();
     arrow::array::AsArray::as_string::<i32>(&column).value(0).to_owned()
 }
 
-/// The statements, and what `t` sums to after them.
-const WRITES: [(&str, fn(u64) -> u64); 6] = [
+/// What `t` sums to after a statement, by its rows before.
+type Sum = fn(u64) -> u64;
+
+/// The statements, and what `t` sums to after each.
+const WRITES: [(&str, Sum); 6] = [
     ("INSERT INTO t SELECT a + 10 FROM t", |rows| 2 * sum(rows) + 10 * rows),
     ("CREATE OR REPLACE TABLE t AS SELECT a * 100 AS a FROM t", |rows| 100 * sum(rows)),
     ("UPDATE t SET a = a * 10 WHERE a % 2 = 0", |rows| sum(rows) + 9 * evens(rows)),
@@ -146,7 +149,7 @@ const fn evens(rows: u64) -> u64 {
 }
 
 /// Checks `t` in a fresh process's eyes: old or new, and no file that the catalog does not name.
-async fn check(lake: &Lake, succeeded: bool, rows: u64, new: fn(u64) -> u64) {
+async fn check(lake: &Lake, succeeded: bool, rows: u64, new: Sum) {
     let warehouse = Warehouse::open(lake.config()).await.unwrap();
     let found = one(&mut warehouse.session(), "SELECT coalesce(sum(a), 0) FROM t").await;
     assert_eq!(found, if succeeded { new(rows) } else { sum(rows) }.to_string());
@@ -197,7 +200,7 @@ fn every_catalog_call_may_fail(kind: Kind) {
     });
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().unwrap()
 }
 

@@ -27,4 +27,5 @@ mod s3;
 mod services;
 mod support;
 mod tidy;
+mod upkeep;
 mod weave;

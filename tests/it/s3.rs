@@ -17,6 +17,9 @@ const BUCKET: &str = "storehouse";
 const KEY: &str = "it-key";
 const SECRET: &str = "it-secret-3f9a";
 
+/// No row is kept in the catalog.
+const FILES_ONLY: &str = "CALL set_option('data_inlining_row_limit', 0)";
+
 /// An S3 server; it ends with the tests.
 struct Server {
     port: u16,
@@ -145,6 +148,7 @@ fn a_warehouse_with_its_files_in_s3() {
         FROM generate_series(1, 1000)";
     server.gotgan(&[name, "--data-path", &data, "-c", create]).run().ok();
     // It remembers where its files are.
+    server.sql(&path, "CALL set_option('data_inlining_row_limit', 0)");
     server.sql(&path, "INSERT INTO t VALUES (1001, '곳간')");
     server.sql(&path, "CREATE TABLE copy AS SELECT * FROM t WHERE id > 998");
     assert_eq!(server.sql(&path, "SELECT count(*), sum(id) FROM t"), "1001,501501\n");
@@ -165,16 +169,41 @@ fn a_warehouse_with_its_files_in_s3() {
 }
 
 #[test]
+fn upkeep_of_files_in_s3() {
+    let Some(server) = server() else { return };
+    let dir = scratch();
+    let path = dir.path().join("w");
+    let name = path.to_str().unwrap();
+    let data = format!("s3://{BUCKET}/upkeep");
+    let create = "CREATE TABLE t AS SELECT value AS id FROM generate_series(1, 100)";
+    server.gotgan(&[name, "--data-path", &data, "-c", create]).run().ok();
+    server.sql(&path, "INSERT INTO t SELECT value FROM generate_series(101, 200)");
+    let merged = server.sql(&path, "CALL merge_adjacent_files()");
+    assert!(merged.starts_with("main,t,2,1,200,"), "{merged}");
+    server.put("upkeep/main/t/ducklake-0.parquet", "orphan");
+    server.put("upkeep/main/t/g=a%20b/ducklake-1.parquet", "orphan");
+    server.put("upkeep/main/t/notes.parquet", "mine");
+    assert_eq!(server.sql(&path, "CALL delete_orphaned_files()"), "");
+    let orphans = server.sql(&path, "CALL delete_orphaned_files(cleanup_all => true)");
+    assert_eq!(orphans.lines().count(), 2, "{orphans}");
+    assert_eq!(server.sql(&path, "CALL cleanup_old_files(cleanup_all => true)").lines().count(), 2);
+    let left = server.keys("upkeep");
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left.contains(&"upkeep/main/t/notes.parquet".to_owned()), "{left:?}");
+    assert_eq!(server.sql(&path, "SELECT count(*), sum(id) FROM t"), "200,20100\n");
+    let duck = duckdb_on(server, &path);
+    assert_eq!(duck.text("SELECT sum(id) FROM t AT (VERSION => 1)"), "5050\n");
+}
+
+#[test]
 fn a_failure_leaves_nothing_in_s3() {
     let Some(server) = server() else { return };
     let dir = scratch();
     let path = dir.path().join("w");
     let name = path.to_str().unwrap();
     let data = format!("s3://{BUCKET}/failing");
-    server
-        .gotgan(&[name, "--data-path", &data, "-c", "CREATE TABLE t AS SELECT 1 AS a"])
-        .run()
-        .ok();
+    server.gotgan(&[name, "--data-path", &data, "-c", FILES_ONLY]).run().ok();
+    server.sql(&path, "CREATE TABLE t AS SELECT 1 AS a");
     let before = server.keys("failing");
     assert_eq!(before.len(), 1);
     for text in [
@@ -224,13 +253,20 @@ fn files_of_s3_are_read_and_written() {
 fn a_server_that_is_away_is_an_error() {
     let dir = scratch();
     let port = free_port().to_string();
-    let ran =
-        gotgan(["w", "--data-path", "s3://bucket/w", "-c", "CREATE TABLE t AS SELECT 1 AS a"])
-            .dir(dir.path())
-            .env("AWS_ACCESS_KEY_ID", KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET)
-            .env("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{port}"))
-            .run();
+    let ran = gotgan([
+        "w",
+        "--data-path",
+        "s3://bucket/w",
+        "-c",
+        FILES_ONLY,
+        "-c",
+        "CREATE TABLE t AS SELECT 1 AS a",
+    ])
+    .dir(dir.path())
+    .env("AWS_ACCESS_KEY_ID", KEY)
+    .env("AWS_SECRET_ACCESS_KEY", SECRET)
+    .env("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{port}"))
+    .run();
     let err = ran.fails(1);
     assert!(err.contains("s3://bucket/w") || err.contains(&port), "{err}");
     assert!(!err.contains(SECRET), "{err}");

@@ -133,7 +133,7 @@ impl Weave {
             }
             let step = self.author.step();
             self.done.push(step.clone());
-                self.perform(&step)?;
+            self.perform(&step)?;
             self.look(false)?;
         }
         Ok(())
@@ -249,7 +249,10 @@ impl Weave {
         for (relation, expected) in before.iter().zip(outside) {
             let sum = self.sum(by.other(), false, relation, None)?;
             if sum != expected {
-                return Err(format!("{} changed before COMMIT: {expected:?} {sum:?}", relation.path()));
+                return Err(format!(
+                    "{} changed before COMMIT: {expected:?} {sum:?}",
+                    relation.path()
+                ));
             }
         }
         let end = if commits { "COMMIT" } else { "ROLLBACK" };
@@ -346,7 +349,10 @@ impl Weave {
             let (path, expected) = (relation.path(), expected[i].clone());
             if found[i] != expected {
                 let rows = self.difference(By::Duck, relation);
-                return Err(format!("DuckDB reads {path} as {:?}, not {expected:?}{rows}", found[i]));
+                return Err(format!(
+                    "DuckDB reads {path} as {:?}, not {expected:?}{rows}",
+                    found[i]
+                ));
             }
             relation.rows = expected.rows;
             relation.is_new = expected.rows == 0 && !before.contains_key(&path);
@@ -412,10 +418,18 @@ impl Weave {
         for row in answers.pop().unwrap() {
             let [schema, name, column, kind, is_nullable, has_default] =
                 row.map_text().try_into().unwrap();
-            let is_new = relations.last().is_none_or(|last| (&last.schema, &last.name) != (&schema, &name));
+            let is_new =
+                relations.last().is_none_or(|last| (&last.schema, &last.name) != (&schema, &name));
             if is_new {
                 let is_view = views.contains(&vec![Some(schema.clone()), Some(name.clone())]);
-                relations.push(Relation { schema, name, is_view, columns: vec![], rows: 0, is_new: false });
+                relations.push(Relation {
+                    schema,
+                    name,
+                    is_view,
+                    columns: vec![],
+                    rows: 0,
+                    is_new: false,
+                });
             }
             relations.last_mut().unwrap().columns.push(Column {
                 name: column,
@@ -428,7 +442,14 @@ impl Weave {
         for view in views {
             let [schema, name] = view.map_text().try_into().unwrap();
             if !relations.iter().any(|r| (&r.schema, &r.name) == (&schema, &name)) {
-                relations.push(Relation { schema, name, is_view: true, columns: vec![], rows: 0, is_new: false });
+                relations.push(Relation {
+                    schema,
+                    name,
+                    is_view: true,
+                    columns: vec![],
+                    rows: 0,
+                    is_new: false,
+                });
             }
         }
         relations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
@@ -476,7 +497,13 @@ impl Weave {
     }
 
     /// The sum of a relation as one engine sees it: in its transaction or outside, now or then.
-    fn sum(&mut self, by: By, inside: bool, relation: &Relation, at: Option<u64>) -> Result<Sum, String> {
+    fn sum(
+        &mut self,
+        by: By,
+        inside: bool,
+        relation: &Relation,
+        at: Option<u64>,
+    ) -> Result<Sum, String> {
         match by {
             By::Duck => {
                 let answer = self.duck.run(Side::Lake, &[duck_query(relation, at)])?;
@@ -515,14 +542,16 @@ impl Weave {
 
     /// At most one snapshot is new, and both engines count the same ones.
     fn snapshots(&mut self, now: BTreeMap<String, Seen>) -> Result<(), String> {
-        let query = "SELECT CAST(snapshot_id AS VARCHAR) AS id FROM snapshots() ORDER BY snapshot_id";
+        let query =
+            "SELECT CAST(snapshot_id AS VARCHAR) AS id FROM snapshots() ORDER BY snapshot_id";
         let ours = self.gotgan.rows(false, query).map_err(|error| error.to_string())?;
         let query = query.replace("snapshots()", "ducklake_snapshots('lake')");
         let theirs = self.duck.run(Side::Lake, &[query])?.remove(0);
         if ours != theirs {
             return Err(format!("snapshots are {ours:?} and {theirs:?}"));
         }
-        let ids: Vec<u64> = ours.into_iter().map(|row| row[0].as_ref().unwrap().parse().unwrap()).collect();
+        let ids: Vec<u64> =
+            ours.into_iter().map(|row| row[0].as_ref().unwrap().parse().unwrap()).collect();
         let newest = *ids.last().unwrap();
         let overlapped = matches!(self.done.last(), Some(Step::Overlapping(..)));
         if newest < self.newest || newest > self.newest + 1 + u64::from(overlapped) {
@@ -545,7 +574,10 @@ impl Weave {
         let predicate = self.author.predicate(&table, 2);
         let mut questions = vec![
             format!("SELECT count(*) AS n FROM {}", table.path()),
-            format!("SELECT count(*) AS n, sum(\"id\") AS ids FROM {} WHERE {predicate}", table.path()),
+            format!(
+                "SELECT count(*) AS n, sum(\"id\") AS ids FROM {} WHERE {predicate}",
+                table.path()
+            ),
         ];
         let column = self.author.rng.choice(&table.columns).unwrap();
         let name = quoted(&column.name);
@@ -559,7 +591,10 @@ impl Weave {
         let theirs = self.duck.run(Side::Lake, &questions)?;
         for (i, question) in questions.iter().enumerate() {
             if theirs[i] != expected[i] {
-                return Err(format!("{question}: DuckDB says {:?}, not {:?}", theirs[i], expected[i]));
+                return Err(format!(
+                    "{question}: DuckDB says {:?}, not {:?}",
+                    theirs[i], expected[i]
+                ));
             }
             let ours = self.gotgan.rows(false, question).map_err(|e| format!("{question}: {e}"))?;
             if ours != expected[i] {
@@ -576,11 +611,21 @@ impl Weave {
         let tables: Vec<(String, Seen)> = self.history[&version].clone().into_iter().collect();
         let Some((path, seen)) = self.author.rng.choice(tables) else { return Ok(()) };
         let (schema, name) = unquoted(&path);
-        let relation = Relation { schema, name, is_view: false, columns: seen.columns, rows: 0, is_new: false };
+        let relation = Relation {
+            schema,
+            name,
+            is_view: false,
+            columns: seen.columns,
+            rows: 0,
+            is_new: false,
+        };
         for by in [By::Duck, By::Gotgan] {
             let sum = self.sum(by, false, &relation, Some(version))?;
             if sum != seen.sum {
-                return Err(format!("{by:?} reads {path} at {version} as {sum:?}, not {:?}", seen.sum));
+                return Err(format!(
+                    "{by:?} reads {path} at {version} as {sum:?}, not {:?}",
+                    seen.sum
+                ));
             }
         }
         Ok(())
@@ -645,7 +690,9 @@ impl Weave {
         let tables = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'copied' \
                       AND starts_with(table_name, 'row_ids_')";
         let tables = self.duck.run(Side::Mirror, &[tables])?.remove(0);
-        let drop = |row: Vec<Option<String>>| format!("DROP TABLE copied.main.{}", row[0].as_ref().unwrap());
+        let drop = |row: Vec<Option<String>>| {
+            format!("DROP TABLE copied.main.{}", row[0].as_ref().unwrap())
+        };
         let drops: Vec<String> = tables.into_iter().map(drop).collect();
         self.duck.run(Side::Mirror, &drops).map(|_| ())
     }

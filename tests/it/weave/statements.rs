@@ -43,6 +43,8 @@ pub(crate) enum Upkeep {
     Rewrite(String, String),
     Flush,
     Cleanup,
+    /// All of them, and without arguments.
+    Checkpoint,
     /// Of each third snapshot, except the newest.
     Expire(u64),
     /// How many rows at once are kept in the catalog.
@@ -69,6 +71,7 @@ impl Upkeep {
             ),
             Self::Flush => format!("{call}flush_inlined_data({alone})"),
             Self::Cleanup => format!("{call}cleanup_old_files({first}cleanup_all => true)"),
+            Self::Checkpoint => "CHECKPOINT".into(),
             Self::Expire(residue) => {
                 let last = versions.last();
                 let old = versions.iter().filter(|id| **id % 3 == *residue && Some(*id) != last);
@@ -376,7 +379,8 @@ impl Author {
         let first = self.ids();
         let rows = (0..self.rng.i64(1..=12)).map(|row| {
             let values = columns.iter().map(|column| self.literal(column));
-            let values: Vec<String> = [(first + row).to_string()].into_iter().chain(values).collect();
+            let values: Vec<String> =
+                [(first + row).to_string()].into_iter().chain(values).collect();
             format!("({})", values.join(", "))
         });
         let rows: Vec<String> = rows.collect();
@@ -580,13 +584,16 @@ impl Author {
             true => return Step::Upkeep(by, Upkeep::Flush),
             false => self.table(),
         };
-        let what = match self.rng.u8(..12) {
+        let what = match self.rng.u8(..13) {
             0..3 => Upkeep::Merge,
             3 => Upkeep::Rewrite(table.schema, table.name),
             4 | 5 => Upkeep::Flush,
             6 => Upkeep::Cleanup,
             7 => Upkeep::Expire(self.rng.u64(..3)),
-            8 => Upkeep::Inline(self.rng.choice([0, 3, 10]).unwrap()),
+            // DuckDB's rewrites every table.
+            8 if by == By::Gotgan => Upkeep::Checkpoint,
+            8 => Upkeep::Rewrite(table.schema, table.name),
+            9 => Upkeep::Inline(self.rng.choice([0, 3, 10]).unwrap()),
             _ => self.layout(&table),
         };
         Step::Upkeep(by, what)
@@ -595,11 +602,15 @@ impl Author {
     /// Partitions or a sort order, on columns that have both.
     fn layout(&mut self, table: &Relation) -> Upkeep {
         let path = table.path();
-        let kinds = ["INTEGER", "SMALLINT", "VARCHAR", "DATE", "BOOLEAN", "DECIMAL(4,1)", "TIMESTAMP"];
+        let kinds =
+            ["INTEGER", "SMALLINT", "VARCHAR", "DATE", "BOOLEAN", "DECIMAL(4,1)", "TIMESTAMP"];
         let columns = table.values().iter().filter(|c| kinds.iter().any(|kind| c.kind.is(kind)));
         let columns: Vec<Column> = columns.cloned().collect();
         let Some(column) = self.rng.choice(columns) else {
-            return Upkeep::Layout(format!("ALTER TABLE {path} SET SORTED BY ({} ASC)", table.id()));
+            return Upkeep::Layout(format!(
+                "ALTER TABLE {path} SET SORTED BY ({} ASC)",
+                table.id()
+            ));
         };
         let name = quoted(&column.name);
         let is_temporal = column.kind.is("DATE") || column.kind.is("TIMESTAMP");
@@ -611,7 +622,9 @@ impl Author {
                 format!("ALTER TABLE {path} SET PARTITIONED BY (year({name}), month({name}))")
             }
             // DuckDB does not find what was there before buckets were.
-            4 if table.is_new => format!("ALTER TABLE {path} SET PARTITIONED BY (bucket(3, {name}))"),
+            4 if table.is_new => {
+                format!("ALTER TABLE {path} SET PARTITIONED BY (bucket(3, {name}))")
+            }
             _ => format!("ALTER TABLE {path} SET PARTITIONED BY ({name})"),
         })
     }

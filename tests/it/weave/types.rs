@@ -19,7 +19,10 @@ const SCALARS: [(&str, &[&str]); 25] = [
     ("TINYINT", &["-128", "-1", "0", "1", "7", "127"]),
     ("SMALLINT", &["-32768", "-3", "0", "42", "32767"]),
     ("INTEGER", &["-2147483648", "-7", "0", "1", "99", "2147483647"]),
-    ("BIGINT", &["-9223372036854775808", "-1", "0", "5", "9007199254740993", "9223372036854775807"]),
+    (
+        "BIGINT",
+        &["-9223372036854775808", "-1", "0", "5", "9007199254740993", "9223372036854775807"],
+    ),
     ("UTINYINT", &["0", "1", "200", "255"]),
     ("USMALLINT", &["0", "2", "65535"]),
     ("UINTEGER", &["0", "3", "4294967295"]),
@@ -28,7 +31,10 @@ const SCALARS: [(&str, &[&str]); 25] = [
     ("DOUBLE", &["-Infinity", "-2.5", "0.0", "0.1", "12345.678", "Infinity", "NaN"]),
     ("DECIMAL(4,1)", &["-999.9", "-0.1", "0.0", "12.5", "999.9"]),
     ("DECIMAL(18,3)", &["-999999999999999.999", "-1.001", "0.000", "7.250", "999999999999999.999"]),
-    ("DECIMAL(38,10)", &["-9999999999999999999999999999.9999999999", "0.0000000001", "3.1400000000"]),
+    (
+        "DECIMAL(38,10)",
+        &["-9999999999999999999999999999.9999999999", "0.0000000001", "3.1400000000"],
+    ),
     ("DATE", &["0001-01-01", "1969-12-31", "1970-01-01", "2024-02-29", "9999-12-31"]),
     ("TIME", &["00:00:00", "12:34:56.7", "23:59:59.999999"]),
     ("TIMESTAMP_S", &["1677-09-22 00:12:44", "2024-02-29 23:59:59", "9999-12-31 23:59:59"]),
@@ -129,7 +135,8 @@ impl Type {
             Self::Scalar(name) => name.clone(),
             Self::List(element) => format!("{}[]", element.name()),
             Self::Struct(fields) => {
-                let fields = fields.iter().map(|(name, kind)| format!("\"{name}\" {}", kind.name()));
+                let fields =
+                    fields.iter().map(|(name, kind)| format!("\"{name}\" {}", kind.name()));
                 format!("STRUCT({})", fields.collect::<Vec<_>>().join(", "))
             }
             Self::Map(key, value) => format!("MAP({}, {})", key.name(), value.name()),
@@ -149,11 +156,13 @@ impl Type {
         match self {
             Self::Scalar(name) => scalar(name, rng),
             Self::List(element) => {
-                let values: Vec<String> = (0..rng.usize(..4)).map(|_| element.inside(rng)).collect();
+                let values: Vec<String> =
+                    (0..rng.usize(..4)).map(|_| element.inside(rng)).collect();
                 format!("CAST([{}] AS {})", values.join(", "), self.name())
             }
             Self::Struct(fields) => {
-                let fields = fields.iter().map(|(name, kind)| format!("'{name}': {}", kind.inside(rng)));
+                let fields =
+                    fields.iter().map(|(name, kind)| format!("'{name}': {}", kind.inside(rng)));
                 format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
             }
             Self::Map(_, value) => {
@@ -168,7 +177,9 @@ impl Type {
         match self.is("VARCHAR") && rng.bool() {
             true => format!("'{}'", PLAIN[rng.usize(..PLAIN.len())]),
             false if self.is("VARCHAR") => "CAST(NULL AS VARCHAR)".into(),
-            false if self.is("DOUBLE") => format!("CAST({} AS DOUBLE)", f64::from(rng.i8(..)) / 4.0),
+            false if self.is("DOUBLE") => {
+                format!("CAST({} AS DOUBLE)", f64::from(rng.i8(..)) / 4.0)
+            }
             false => self.literal(rng),
         }
     }

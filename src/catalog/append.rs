@@ -1,0 +1,235 @@
+//! The rows of a commit that add to a table: data files with their statistics, rows that the catalog
+//! keeps, and what the table as a whole is known to hold.
+//!
+//! Row counts are gross, and bounds only ever widen: other engines answer queries from them.
+
+use std::collections::BTreeMap;
+
+use super::Catalog;
+use super::backend::Value;
+use super::bounds::{self, TableColumnStats};
+use super::changes::Change;
+use super::commit::{Writer, leaf_types, relative};
+use super::model::*;
+use crate::error::Result;
+
+impl Writer<'_> {
+    pub(super) async fn append(
+        &mut self,
+        catalog: &Catalog,
+        table: TableId,
+        files: &[DataFile],
+        inlined: &[InlinedRows],
+    ) -> Result<()> {
+        let id = self.table_id(table);
+        let stats = "SELECT record_count, next_row_id, file_size_bytes FROM ducklake_table_stats \
+                     WHERE table_id = $1";
+        let stats = self.transaction.query(stats, &[id.0.into()]).await?;
+        let (mut next_row_id, existed) = match stats.first() {
+            Some(row) => (row.int(1)?, true),
+            None => (0, false),
+        };
+        let mut columns = BTreeMap::new();
+        if !files.is_empty() {
+            let directory;
+            (directory, columns) = self.layout(catalog, table, id).await?;
+            let (mut file_rows, mut stat_rows) = (Vec::new(), Vec::new());
+            let mut partition_rows = Vec::new();
+            for file in files {
+                let file_id = self.next_file_id();
+                self.file_ids.extend(file.id.map(|staged| (staged, file_id)));
+                let partition = self.partition_of(file);
+                file_rows.push(file_row(
+                    file,
+                    file_id,
+                    id,
+                    self.snapshot.id,
+                    next_row_id,
+                    &directory,
+                    partition,
+                ));
+                if partition.is_some() {
+                    partition_rows.extend(partition_values(file, file_id, id));
+                }
+                stat_rows.extend(file.column_stats.iter().map(|s| stat_row(file_id, id, s)));
+                next_row_id += file.record_count.cast_signed();
+            }
+            self.transaction.insert("ducklake_data_file", file_rows).await?;
+            self.transaction.insert("ducklake_file_column_stats", stat_rows).await?;
+            self.transaction.insert("ducklake_file_partition_value", partition_rows).await?;
+            self.listed.push(Change::id("inserted_into_table", id.0));
+        }
+        if let Some(newest) = inlined.last() {
+            let altered = self.changes.tables().find(|other| other.id == table);
+            let current = altered.map_or(&newest.columns, |table| &table.columns).clone();
+            next_row_id += self.insert_inlined(id, &current, inlined, next_row_id).await?;
+            columns = leaf_types(&current);
+            // Other engines know by this counter that a table's statistics have changed.
+            if files.is_empty() {
+                self.next_file_id();
+            }
+        }
+        let in_files: u64 = files.iter().map(|file| file.record_count).sum();
+        let in_catalog: usize = inlined.iter().map(|group| group.rows.len()).sum();
+        let bytes: u64 = files.iter().map(|file| file.file_size_bytes).sum();
+        let records = in_files + in_catalog as u64;
+        self.table_stats(id, existed, records, next_row_id, bytes).await?;
+        let stats = files.iter().map(|file| &file.column_stats);
+        let stats: Vec<_> = stats.chain(inlined.iter().map(|group| &group.column_stats)).collect();
+        self.table_column_stats(id, existed, &stats, &columns).await
+    }
+
+    /// The specification of a file's partition; none if the transaction itself has replaced it.
+    fn partition_of(&self, file: &DataFile) -> Option<PartitionId> {
+        let id = file.partition.as_ref()?.id;
+        match id.is_provisional() {
+            true => self.partition_ids.get(&id).copied(),
+            false => Some(id),
+        }
+    }
+
+    async fn table_stats(
+        &mut self,
+        table: TableId,
+        existed: bool,
+        records: u64,
+        next_row_id: i64,
+        bytes: u64,
+    ) -> Result<()> {
+        let values = [table.0.into(), records.into(), next_row_id.into(), bytes.into()];
+        let sql = match existed {
+            true => {
+                "UPDATE ducklake_table_stats SET record_count = record_count + $2, \
+                 next_row_id = $3, file_size_bytes = file_size_bytes + $4 WHERE table_id = $1"
+            }
+            false => "INSERT INTO ducklake_table_stats VALUES ($1, $2, $3, $4)",
+        };
+        self.transaction.execute(sql, &values).await
+    }
+
+    async fn table_column_stats(
+        &mut self,
+        table: TableId,
+        existed: bool,
+        added: &[&BTreeMap<ColumnId, ColumnStats>],
+        columns: &BTreeMap<ColumnId, ColumnType>,
+    ) -> Result<()> {
+        let of_column = |id: &ColumnId| -> Vec<&ColumnStats> {
+            added.iter().filter_map(|stats| stats.get(id)).collect()
+        };
+        if !existed {
+            let rows = columns.iter().map(|(id, column_type)| {
+                let merged = bounds::of_files(of_column(id), column_type);
+                table_stat_row(table, *id, &merged)
+            });
+            return self.transaction.insert("ducklake_table_column_stats", rows.collect()).await;
+        }
+        let sql = "SELECT column_id, contains_null, contains_nan, min_value, max_value \
+                   FROM ducklake_table_column_stats WHERE table_id = $1";
+        for row in self.transaction.query(sql, &[table.0.into()]).await? {
+            let id = ColumnId(row.int(0)?);
+            let mut merged = TableColumnStats {
+                contains_null: row.opt_flag(1)?,
+                contains_nan: row.opt_flag(2)?,
+                min: row.opt_text(3),
+                max: row.opt_text(4),
+            };
+            let before = merged.clone();
+            if let Some(column_type) = columns.get(&id) {
+                of_column(&id).into_iter().for_each(|stats| merged.widen(stats, column_type));
+            }
+            if merged != before {
+                self.update_column_stats(table, id, merged).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn update_column_stats(
+        &mut self,
+        table: TableId,
+        column: ColumnId,
+        stats: TableColumnStats,
+    ) -> Result<()> {
+        let sql = "UPDATE ducklake_table_column_stats SET contains_null = $3, contains_nan = $4, \
+                   min_value = $5, max_value = $6 WHERE table_id = $1 AND column_id = $2";
+        let values = [
+            table.0.into(),
+            column.0.into(),
+            stats.contains_null.into(),
+            stats.contains_nan.into(),
+            stats.min.into(),
+            stats.max.into(),
+        ];
+        self.transaction.execute(sql, &values).await
+    }
+}
+
+pub(super) fn file_row(
+    file: &DataFile,
+    id: i64,
+    table: TableId,
+    snapshot: SnapshotId,
+    row_id_start: i64,
+    directory: &str,
+    partition: Option<PartitionId>,
+) -> Vec<Value> {
+    let (path, is_relative) = relative(&file.path, directory);
+    vec![
+        id.into(),
+        table.0.into(),
+        snapshot.into(),
+        Value::Null,
+        Value::Null,
+        path.into(),
+        is_relative.into(),
+        "parquet".into(),
+        file.record_count.into(),
+        file.file_size_bytes.into(),
+        file.footer_size.into(),
+        row_id_start.into(),
+        partition.map(|partition| partition.0).into(),
+        Value::Null,
+        Value::Null,
+        Value::Null,
+    ]
+}
+
+pub(super) fn partition_values(file: &DataFile, id: i64, table: TableId) -> Vec<Vec<Value>> {
+    let values = file.partition.iter().flat_map(|partition| &partition.values).zip(0i64..);
+    let row = |(value, index): (&Option<String>, i64)| {
+        vec![id.into(), table.0.into(), index.into(), value.clone().into()]
+    };
+    values.map(row).collect()
+}
+
+pub(super) fn stat_row(
+    file: i64,
+    table: TableId,
+    (column, stats): (&ColumnId, &ColumnStats),
+) -> Vec<Value> {
+    vec![
+        file.into(),
+        table.0.into(),
+        column.0.into(),
+        stats.column_size_bytes.into(),
+        stats.value_count.into(),
+        stats.null_count.into(),
+        stats.min.clone().into(),
+        stats.max.clone().into(),
+        stats.contains_nan.into(),
+        Value::Null,
+    ]
+}
+
+fn table_stat_row(table: TableId, column: ColumnId, stats: &TableColumnStats) -> Vec<Value> {
+    vec![
+        table.0.into(),
+        column.0.into(),
+        stats.contains_null.into(),
+        stats.contains_nan.into(),
+        stats.min.clone().into(),
+        stats.max.clone().into(),
+        Value::Null,
+    ]
+}
