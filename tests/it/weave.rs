@@ -131,9 +131,10 @@ impl Weave {
             if self.author.rng.u8(..16) == 0 {
                 self.duck.attach_again();
             }
-            let step = self.author.step();
-            self.done.push(step.clone());
-            self.perform(&step)?;
+            let mut step = self.author.step();
+            let result = self.perform(&mut step);
+            self.done.push(step);
+            result?;
             self.look(false)?;
         }
         Ok(())
