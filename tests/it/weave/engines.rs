@@ -48,10 +48,11 @@ impl Duck {
     }
 
     fn ask(&mut self, request: &Value) -> Value {
-        writeln!(self.requests, "{request}").unwrap();
         let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|_| panic!("DuckDB's process died at {request}"))
+        let asked = writeln!(self.requests, "{request}");
+        let _ = asked.and_then(|()| self.answers.read_line(&mut line));
+        let died = |_| json!({"error": format!("DuckDB's process died at {request}")});
+        serde_json::from_str(&line).unwrap_or_else(died)
     }
 
     /// The answers of statements, up to the first error.
@@ -76,8 +77,10 @@ impl Duck {
     }
 
     /// What is wrong with the catalog and its files.
-    pub(crate) fn violations(&mut self) -> Vec<String> {
-        serde_json::from_value(self.ask(&json!({"check": true}))["violations"].take()).unwrap()
+    pub(crate) fn violations(&mut self) -> Result<Vec<String>, String> {
+        let mut answer = self.ask(&json!({"check": true}));
+        let found = serde_json::from_value(answer["violations"].take());
+        found.map_err(|_| answer["error"].to_string())
     }
 }
 

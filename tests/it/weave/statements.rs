@@ -652,7 +652,8 @@ impl Author {
                 None => format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
             },
             (6, _) => match default_of(&column.kind) {
-                "" => format!("{alter} ALTER COLUMN {name} DROP NOT NULL"),
+                "" if !column.is_nullable => format!("{alter} ALTER COLUMN {name} DROP NOT NULL"),
+                "" => format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
                 default => format!("{alter} ALTER COLUMN {name} SET{default}"),
             },
             (7, _) if !column.kind.is_nested() => {
@@ -670,9 +671,9 @@ impl Author {
             Type::Struct(fields) => (fields, name.to_owned()),
             Type::List(element) => match element.as_ref() {
                 Type::Struct(fields) => (fields, format!("{name}.element")),
-                _ => return format!("{alter} ALTER COLUMN {name} DROP NOT NULL"),
+                _ => return format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
             },
-            _ => return format!("{alter} ALTER COLUMN {name} DROP NOT NULL"),
+            _ => return format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
         };
         let names = ["a", "b", "c", "d"];
         let free = names.into_iter().find(|name| !fields.iter().any(|(field, _)| field == name));
@@ -681,7 +682,7 @@ impl Author {
             (0, Some(free)) => format!("{alter} ADD COLUMN {path}.{free} INTEGER"),
             (1, Some(free)) => format!("{alter} RENAME COLUMN {path}.{field} TO {free}"),
             _ if fields.len() > 1 => format!("{alter} DROP COLUMN {path}.{field}"),
-            _ => format!("{alter} ALTER COLUMN {name} DROP NOT NULL"),
+            _ => format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
         }
     }
 
