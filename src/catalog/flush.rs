@@ -3,12 +3,14 @@
 //!
 //! Every row keeps its row id and its snapshots: the new file is one of several snapshots, and the
 //! rows that had ended are in its delete file. So no query, of any version, has another answer.
+//!
+//! Tables for forms that a table does not have any more stay, empty: sessions of DuckDB that know
+//! them from an older version could not read that version without them.
 
 use std::collections::BTreeMap;
 
 use super::Catalog;
 use super::append::{file_row, partition_values, stat_row};
-use super::backend::Value;
 use super::changes::Change;
 use super::commit::Writer;
 use super::model::*;
@@ -81,7 +83,6 @@ impl Writer<'_> {
         let sql = "UPDATE ducklake_table_stats SET file_size_bytes = file_size_bytes + $2 \
                    WHERE table_id = $1";
         self.transaction.execute(sql, &[table.id.0.into(), bytes.into()]).await?;
-        self.drop_empty_inlined_tables(table.id).await?;
         self.listed.push(Change::id("inline_flush", table.id.0));
         Ok(())
     }
@@ -106,31 +107,6 @@ impl Writer<'_> {
         if let Some(ended) = ended {
             let row = self.delete_file_row(ended, id, table.id, directory);
             self.transaction.insert("ducklake_delete_file", vec![row]).await?;
-        }
-        Ok(())
-    }
-
-    /// Tables for forms that the table does not have any more; the newest stays for what comes. Other
-    /// sessions know the tables as long as the schema version is the same, so it is another one then.
-    async fn drop_empty_inlined_tables(&mut self, table: TableId) -> Result<()> {
-        let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1 \
-                   ORDER BY schema_version DESC";
-        let rows = self.transaction.query(sql, &[table.0.into()]).await?;
-        let mut n_dropped = 0;
-        for row in rows.iter().skip(1) {
-            let name = row.text(0)?;
-            let quoted = super::inlined::quoted(&name);
-            let any = format!("SELECT 1 FROM {quoted} LIMIT 1");
-            if self.transaction.query(&any, &[]).await?.is_empty() {
-                self.transaction.execute(&format!("DROP TABLE {quoted}"), &[]).await?;
-                let sql = "DELETE FROM ducklake_inlined_data_tables \
-                           WHERE table_id = $1 AND table_name = $2";
-                self.transaction.execute(sql, &[table.0.into(), Value::Text(name)]).await?;
-                n_dropped += 1;
-            }
-        }
-        if n_dropped > 0 {
-            self.snapshot.schema_version += 1;
         }
         Ok(())
     }

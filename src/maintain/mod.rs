@@ -2,7 +2,7 @@
 //! but by going back to an earlier snapshot ([`rollback`]), which is an ordinary transaction.
 //!
 //! ```text
-//! flush     rows that the catalog keeps        -> files; every snapshot finds them there
+//! flush     rows that the catalog keeps         -> files; every snapshot finds them there
 //! merge     small files of one partition        -> one; every snapshot finds its rows in it
 //! rewrite   files of which much is deleted      -> one without; older snapshots keep the old ones
 //! expire    snapshots                           -> gone, with the rows of the catalog only they show
@@ -28,7 +28,7 @@ use datafusion::execution::SessionState;
 pub(crate) use self::compact::{Compacted, Limits};
 pub(crate) use self::rollback::{Action, Restored};
 use crate::Progress;
-use crate::catalog::model::{Schema, SnapshotId, SnapshotRecord, Table, TableId};
+use crate::catalog::model::{Schema, SchemaId, SnapshotId, SnapshotRecord, Table, TableId};
 use crate::catalog::{Catalog, Expiry};
 use crate::error::Result;
 use crate::storage::Storage;
@@ -47,7 +47,7 @@ pub(crate) enum Scope {
     /// One table.
     Table(TableId),
     /// All of one schema, or of the warehouse, whose option `auto_compact` does not say otherwise.
-    All { schema: Option<crate::catalog::model::SchemaId> },
+    All { schema: Option<SchemaId> },
 }
 
 /// Which scheduled or unnamed files are old enough to go.

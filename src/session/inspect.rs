@@ -10,7 +10,7 @@ use arrow::util::display::FormatOptions;
 use futures::TryStreamExt;
 
 use super::plan::no_such;
-use super::{Outcome, Rows, Session};
+use super::{Outcome, Rows, Session, upkeep};
 use crate::catalog::model::{Column, ColumnDefault, Relation, RelationKind, Rule, Table};
 use crate::error::Result;
 use crate::sql::name::{literal, quote};
@@ -26,7 +26,7 @@ pub struct Names {
     pub tables: Vec<String>,
     /// Columns of tables, without repetition.
     pub columns: Vec<String>,
-    /// Functions.
+    /// Functions and procedures.
     pub functions: Vec<String>,
 }
 
@@ -167,6 +167,7 @@ impl Session {
         functions.extend(
             ["read_csv", "read_json", "read_parquet", "snapshots", "options"].map(String::from),
         );
+        functions.extend(upkeep::procedures().map(String::from));
         functions.sort();
         functions.dedup();
         Ok(Names {

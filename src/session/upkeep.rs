@@ -78,6 +78,11 @@ const EXPIRE_OLDER_THAN: &str = "expire_older_than";
 const DELETE_OLDER_THAN: &str = "delete_older_than";
 const DEFAULT_DELETE_OLDER_THAN: &str = "2 days";
 
+/// What CALL can name.
+pub(super) fn procedures() -> impl Iterator<Item = &'static str> {
+    PROCEDURES.iter().map(|known| known.name).chain(["set_option"])
+}
+
 impl Session {
     pub(super) async fn call(&mut self, call: &Call) -> Result<Outcome> {
         let name = &call.name;
@@ -86,8 +91,7 @@ impl Session {
             return self.set_option(call).await.map_err(|e| e.or_span(name.span));
         }
         let Some(procedure) = PROCEDURES.iter().find(|known| known.name == name.name) else {
-            let names = PROCEDURES.iter().map(|known| known.name).chain(["set_option"]);
-            return Err(Error::no_such("procedure", &name.name, names).or_span(name.span));
+            return Err(Error::no_such("procedure", &name.name, procedures()).or_span(name.span));
         };
         let planner = self.planner().await?;
         let arguments = Arguments::of(procedure, call, &planner)?;

@@ -6,8 +6,9 @@
 //!              \-> a mirror in DuckDB     on its own tables  -> statistics, row ids, the catalog's rows
 //! ```
 //!
-//! It takes as many steps as `GOTGAN_WEAVE_STEPS` says, none without. A run prints its seed, and `GOTGAN_WEAVE_SEED=… GOTGAN_WEAVE_STEPS=… cargo test --test it weave`
-//! repeats it. `GOTGAN_WEAVE_SHRINK=1` leaves out, after a failure, the steps that it does not need.
+//! It takes as many steps as `GOTGAN_WEAVE_STEPS` says, none without. A run prints its seed, and
+//! `GOTGAN_WEAVE_SEED=… GOTGAN_WEAVE_STEPS=… cargo test --test it weave` repeats it.
+//! `GOTGAN_WEAVE_SHRINK=1` leaves out, after a failure, the steps that it does not need.
 
 mod engines;
 mod statements;
@@ -21,7 +22,7 @@ use gotgan::Config;
 use serde_json::json;
 
 use self::engines::{Duck, Gotgan, Side, Sum};
-use self::statements::{Author, By, Column, Relation, Step, path, quoted};
+use self::statements::{Author, By, Column, Relation, Step, Upkeep, path, quoted};
 use self::types::Type;
 use crate::duckdb::{Rows, postgres_lake};
 use crate::services::python;
@@ -135,9 +136,10 @@ impl Weave {
             if self.author.rng.u8(..16) == 0 {
                 self.duck.attach_again();
             }
-            let step = self.author.step();
-            self.done.push(step.clone());
-            self.perform(&step)?;
+            let mut step = self.author.step();
+            let result = self.perform(&mut step);
+            self.done.push(step);
+            result?;
             self.look(false)?;
         }
         Ok(())
@@ -146,7 +148,7 @@ impl Weave {
     /// What is wrong after these steps, of which some may not work any more.
     fn again(&mut self, steps: &[Step]) -> Result<(), String> {
         for step in steps {
-            self.perform(step)?;
+            self.perform(&mut step.clone())?;
         }
         self.look(true)
     }
@@ -169,17 +171,41 @@ impl Weave {
         self.duck.run(Side::Mirror, &[sql]).map(drop)
     }
 
-    fn perform(&mut self, step: &Step) -> Result<(), String> {
+    fn perform(&mut self, step: &mut Step) -> Result<(), String> {
         match step {
             Step::Alone(by, sql) => self.alone(*by, sql).map(drop),
             Step::Together(by, statements, commits) => self.together(*by, statements, *commits),
             Step::Overlapping(by, mine, theirs) => self.overlapping(*by, mine, theirs),
-            Step::Upkeep(by, sql) => match self.run(*by, sql) {
-                // DuckDB's merge forgets the ids of updated rows where the files' ranges are adjacent.
-                Ok(()) if sql.contains("ducklake_merge_adjacent") => self.forget_row_ids(),
-                Ok(()) => Ok(()),
-                Err(error) => Err(format!("{sql}: {error}")),
-            },
+            Step::Upkeep(by, what) => self.upkeep(*by, what),
+        }
+    }
+
+    fn upkeep(&mut self, by: By, what: &Upkeep) -> Result<(), String> {
+        if let (By::Duck, Upkeep::Rewrite(schema, name)) = (by, what) {
+            // DuckDB forgets the bounds of a column if a file has only NULLs in it, and the next
+            // insert leaves the table with its own.
+            let unknown = format!(
+                "SELECT count(*) FROM __ducklake_metadata_lake.ducklake_file_column_stats \
+                 JOIN __ducklake_metadata_lake.ducklake_data_file AS f USING (data_file_id) \
+                 JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id \
+                 JOIN __ducklake_metadata_lake.ducklake_schema USING (schema_id) \
+                 WHERE f.end_snapshot IS NULL AND t.end_snapshot IS NULL AND min_value IS NULL \
+                 AND schema_name = '{schema}' AND table_name = '{name}'"
+            );
+            if self.duck.run(Side::Lake, &[unknown])?[0][0][0].as_deref() != Some("0") {
+                return Ok(());
+            }
+        }
+        let versions: Vec<u64> = self.history.keys().copied().collect();
+        let sql = what.sql(by, &versions);
+        match self.run(by, &sql) {
+            // It forgets the ids of updated rows where the ranges of files are adjacent.
+            Ok(()) if (by, what) == (By::Duck, &Upkeep::Merge) => self.forget_row_ids(),
+            // It drops tables that it goes on to read for older versions.
+            Ok(()) if (by, what) == (By::Duck, &Upkeep::Flush) => Ok(self.duck.attach_again()),
+            Ok(()) => Ok(()),
+            Err(error) if is_known(by, &error) => Ok(()),
+            Err(error) => Err(format!("{by:?}: {sql}: {error}")),
         }
     }
 
@@ -202,14 +228,17 @@ impl Weave {
         }
     }
 
-    /// Statements of a transaction, which alone sees what it did.
-    fn together(&mut self, by: By, statements: &[String], commits: bool) -> Result<(), String> {
+    /// Statements of a transaction, which alone sees what it did. What is empty is not decided yet.
+    fn together(&mut self, by: By, statements: &mut [String], commits: bool) -> Result<(), String> {
         let mut before = self.relations(Side::Mirror)?;
         self.keep_whole(&mut before);
         let outside = self.sums(Side::Mirror, &before)?;
         self.run(by, "BEGIN")?;
         self.mirror("BEGIN")?;
         for sql in statements {
+            if sql.is_empty() {
+                *sql = self.author.change(by);
+            }
             let (done, mirrored) = (self.run(by, sql), self.mirror(sql));
             if let (Ok(()), Ok(())) = (&done, &mirrored) {
                 self.inside(by, sql)?;
@@ -334,6 +363,7 @@ impl Weave {
                 ));
             }
             relation.rows = expected.rows;
+            relation.is_new = expected.rows == 0 && !before.contains_key(&path);
             let seen = Seen { columns: relation.columns.clone(), sum: expected.clone() };
             // What did not change is looked at now and then.
             if before.get(&path) != Some(&seen) || self.author.rng.u8(..5) == 0 {
@@ -355,7 +385,7 @@ impl Weave {
         self.snapshots(now)?;
         self.ask_something()?;
         // What takes long is not asked after each step.
-        let part = self.author.rng.u8(..3);
+        let part = self.author.rng.u8(..4);
         if part == 0 || thorough {
             self.past()?;
         }
@@ -363,13 +393,16 @@ impl Weave {
             self.row_ids()?;
         }
         if part == 2 || thorough {
+            self.feed()?;
+        }
+        if part == 3 || thorough {
             self.catalog()?;
         }
         Ok(())
     }
 
     fn catalog(&mut self) -> Result<(), String> {
-        let violations = self.duck.violations();
+        let violations = self.duck.violations()?;
         if !violations.is_empty() {
             return Err(format!("in the catalog:\n{}", violations.join("\n")));
         }
@@ -397,7 +430,14 @@ impl Weave {
                 relations.last().is_none_or(|last| (&last.schema, &last.name) != (&schema, &name));
             if is_new {
                 let is_view = views.contains(&vec![Some(schema.clone()), Some(name.clone())]);
-                relations.push(Relation { schema, name, is_view, columns: vec![], rows: 0 });
+                relations.push(Relation {
+                    schema,
+                    name,
+                    is_view,
+                    columns: vec![],
+                    rows: 0,
+                    is_new: false,
+                });
             }
             relations.last_mut().unwrap().columns.push(Column {
                 name: column,
@@ -410,7 +450,14 @@ impl Weave {
         for view in views {
             let [schema, name] = view.map_text().try_into().unwrap();
             if !relations.iter().any(|r| (&r.schema, &r.name) == (&schema, &name)) {
-                relations.push(Relation { schema, name, is_view: true, columns: vec![], rows: 0 });
+                relations.push(Relation {
+                    schema,
+                    name,
+                    is_view: true,
+                    columns: vec![],
+                    rows: 0,
+                    is_new: false,
+                });
             }
         }
         relations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
@@ -572,7 +619,14 @@ impl Weave {
         let tables: Vec<(String, Seen)> = self.history[&version].clone().into_iter().collect();
         let Some((path, seen)) = self.author.rng.choice(tables) else { return Ok(()) };
         let (schema, name) = unquoted(&path);
-        let relation = Relation { schema, name, is_view: false, columns: seen.columns, rows: 0 };
+        let relation = Relation {
+            schema,
+            name,
+            is_view: false,
+            columns: seen.columns,
+            rows: 0,
+            is_new: false,
+        };
         for by in [By::Duck, By::Gotgan] {
             let sum = self.sum(by, false, &relation, Some(version))?;
             if sum != seen.sum {
@@ -583,6 +637,61 @@ impl Weave {
             }
         }
         Ok(())
+    }
+
+    /// What DuckDB says has changed between two versions of a table is what makes one the other.
+    fn feed(&mut self) -> Result<(), String> {
+        let tables: Vec<(String, Seen)> = self.history[&self.newest].clone().into_iter().collect();
+        let Some((path, new)) = self.author.rng.choice(tables) else { return Ok(()) };
+        // Versions one after the other in which it was there in this form.
+        let mut versions: Vec<(u64, Sum)> = Vec::new();
+        for (id, tables) in self.history.iter().rev() {
+            let follows = versions.last().is_none_or(|(next, _)| *next == id + 1);
+            match tables.get(&path) {
+                Some(seen) if follows && seen.columns == new.columns => {
+                    versions.push((*id, seen.sum.clone()));
+                }
+                _ => break,
+            }
+        }
+        let (schema, name) = unquoted(&path);
+        let table = self.table_id(&schema, &name)?;
+        // The table may be another of the same name, and of files with rows of several snapshots
+        // DuckDB tells wrong.
+        let known = format!(
+            "SELECT min(t.begin_snapshot), count(f.data_file_id) \
+             FROM __ducklake_metadata_lake.ducklake_table AS t \
+             LEFT JOIN __ducklake_metadata_lake.ducklake_data_file AS f \
+             ON f.table_id = t.table_id AND f.partial_max IS NOT NULL WHERE t.table_id = {table}"
+        );
+        let known = self.duck.run(Side::Lake, &[known])?.remove(0).remove(0).map_text();
+        versions.retain(|(id, _)| *id >= known[0].parse().unwrap());
+        let oldest = self.author.rng.choice(&versions).cloned();
+        let Some((from, old)) = oldest.filter(|_| known[1] == "0") else { return Ok(()) };
+        if from == self.newest {
+            return Ok(());
+        }
+        let feed = format!(
+            "ducklake_table_changes('lake', '{schema}', '{name}', {}, {})",
+            from + 1,
+            self.newest
+        );
+        let query = Sum::changes(&duck_values(&new.columns), &feed);
+        let row = self.duck.run(Side::Lake, &[query])?.remove(0).remove(0);
+        match old.after(&row) == new.sum {
+            true => Ok(()),
+            false => Err(format!("{feed} does not make {:?} of {old:?}", new.sum)),
+        }
+    }
+
+    fn table_id(&mut self, schema: &str, name: &str) -> Result<String, String> {
+        let id = format!(
+            "SELECT t.table_id FROM __ducklake_metadata_lake.ducklake_table AS t \
+             JOIN __ducklake_metadata_lake.ducklake_schema AS s USING (schema_id) \
+             WHERE t.end_snapshot IS NULL AND s.end_snapshot IS NULL \
+             AND s.schema_name = '{schema}' AND t.table_name = '{name}'"
+        );
+        Ok(self.duck.run(Side::Lake, &[id])?.remove(0).remove(0).remove(0).unwrap())
     }
 
     fn forget_row_ids(&mut self) -> Result<(), String> {
@@ -601,14 +710,7 @@ impl Weave {
         let tables: Vec<Relation> =
             self.author.relations.iter().filter(|r| !r.is_view).cloned().collect();
         let Some(table) = self.author.rng.choice(tables) else { return Ok(()) };
-        let id = format!(
-            "SELECT t.table_id FROM __ducklake_metadata_lake.ducklake_table AS t \
-             JOIN __ducklake_metadata_lake.ducklake_schema AS s USING (schema_id) \
-             WHERE t.end_snapshot IS NULL AND s.end_snapshot IS NULL \
-             AND s.schema_name = '{}' AND t.table_name = '{}'",
-            table.schema, table.name
-        );
-        let number = self.duck.run(Side::Lake, &[id])?.remove(0).remove(0).remove(0).unwrap();
+        let number = self.table_id(&table.schema, &table.name)?;
         let kept = format!("copied.main.row_ids_{number}");
         let (path, id) = (format!("lake.{}", table.path()), quoted(&table.columns[0].name));
         let answers = self.duck.run(

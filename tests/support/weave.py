@@ -246,13 +246,13 @@ class Check:
         column = quoted(name)
         if type == "JSON":
             column, type = f"{column}::VARCHAR", "VARCHAR"
-        number = f" FILTER (NOT isnan({column}))" if type in ("FLOAT", "DOUBLE") else ""
-        [found] = self.rows(
-            f"SELECT min({column}){number}::VARCHAR, max({column}){number}::VARCHAR, "
-            f"TRY_CAST({literal(least)} AS {type}) <= min({column}){number}, "
-            f"TRY_CAST({literal(greatest)} AS {type}) >= max({column}){number} FROM {source}"
+        number = f"WHERE NOT isnan({column})" if type in ("FLOAT", "DOUBLE") else ""
+        [(low, high, is_above, is_below)] = self.rows(
+            f"WITH value AS MATERIALIZED (SELECT {column} AS v FROM {source} {number}), "
+            "found AS MATERIALIZED (SELECT min(v) AS low, max(v) AS high FROM value) "
+            f"SELECT low::VARCHAR, high::VARCHAR, TRY_CAST({literal(least)} AS {type}) <= low, "
+            f"TRY_CAST({literal(greatest)} AS {type}) >= high FROM found"
         )
-        low, high, is_above, is_below = found
         for bound, value, is_right in [(least, low, is_above), (greatest, high, is_below)]:
             if bound is not None and value is not None and not is_right:
                 yield f"{name} of type {type} has {value}, outside of its bound {bound}"

@@ -48,10 +48,11 @@ impl Duck {
     }
 
     fn ask(&mut self, request: &Value) -> Value {
-        writeln!(self.requests, "{request}").unwrap();
         let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|_| panic!("DuckDB's process died at {request}"))
+        let asked = writeln!(self.requests, "{request}");
+        let _ = asked.and_then(|()| self.answers.read_line(&mut line));
+        let died = |_| json!({"error": format!("DuckDB's process died at {request}")});
+        serde_json::from_str(&line).unwrap_or_else(died)
     }
 
     /// The answers of statements, up to the first error.
@@ -76,8 +77,10 @@ impl Duck {
     }
 
     /// What is wrong with the catalog and its files.
-    pub(crate) fn violations(&mut self) -> Vec<String> {
-        serde_json::from_value(self.ask(&json!({"check": true}))["violations"].take()).unwrap()
+    pub(crate) fn violations(&mut self) -> Result<Vec<String>, String> {
+        let mut answer = self.ask(&json!({"check": true}));
+        let found = serde_json::from_value(answer["violations"].take());
+        found.map_err(|_| answer["error"].to_string())
     }
 }
 
@@ -259,6 +262,26 @@ impl Sum {
             "SELECT count(*), coalesce(sum(md5_number_lower(line)), 0) FROM \
              (SELECT concat_ws('{BETWEEN}', {values}) AS line FROM {from})"
         )
+    }
+
+    /// What makes DuckDB compute the difference that the rows of a change feed make.
+    pub(crate) fn changes(expressions: &[String], feed: &str) -> String {
+        let values = expressions.iter().map(|value| format!("coalesce({value}, '{NULL}')"));
+        let values = values.collect::<Vec<_>>().join(", ");
+        format!(
+            "SELECT coalesce(sum(sign), 0), coalesce(sum(sign * md5_number_lower(line)::HUGEINT), 0) \
+             FROM (SELECT concat_ws('{BETWEEN}', {values}) AS line, CASE WHEN change_type IN \
+             ('insert', 'update_postimage') THEN 1 ELSE -1 END AS sign FROM {feed})"
+        )
+    }
+
+    /// With the difference from the answer to [`Sum::changes`].
+    pub(crate) fn after(&self, row: &[Option<String>]) -> Self {
+        let difference = |i: usize| row[i].as_deref().unwrap();
+        Self {
+            rows: self.rows.wrapping_add_signed(difference(0).parse().unwrap()),
+            number: self.number.wrapping_add_signed(difference(1).parse().unwrap()),
+        }
     }
 
     /// From the answer to [`Sum::query`].

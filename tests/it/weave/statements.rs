@@ -31,14 +31,67 @@ pub(crate) enum Step {
     Together(By, Vec<String>, bool),
     /// Statements of a transaction, and one that the other engine commits in the meantime.
     Overlapping(By, Vec<String>, String),
-    /// A statement about files, not rows.
-    Upkeep(By, String),
+    /// What is about files and not rows.
+    Upkeep(By, Upkeep),
+}
+
+/// What changes no table's rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Upkeep {
+    Merge,
+    /// Of one table.
+    Rewrite(String, String),
+    Flush,
+    Cleanup,
+    /// All of them, and without arguments.
+    Checkpoint,
+    /// Of each third snapshot, except the newest.
+    Expire(u64),
+    /// How many rows at once are kept in the catalog.
+    Inline(u8),
+    /// ALTER TABLE … SET PARTITIONED BY and the like.
+    Layout(String),
+}
+
+impl Upkeep {
+    /// As one engine spells it; `versions` are those that there are.
+    pub(crate) fn sql(&self, by: By, versions: &[u64]) -> String {
+        let (call, first) = match by {
+            By::Gotgan => ("CALL ", ""),
+            By::Duck => ("CALL ducklake_", "'lake', "),
+        };
+        let alone = first.trim_end_matches(", ");
+        let text = |name: &str| format!("'{}'", name.replace('\'', "''"));
+        match self {
+            Self::Merge => format!("{call}merge_adjacent_files({alone})"),
+            Self::Rewrite(schema, name) => format!(
+                "{call}rewrite_data_files({first}{}, schema => {}, delete_threshold => 0.3)",
+                text(name),
+                text(schema)
+            ),
+            Self::Flush => format!("{call}flush_inlined_data({alone})"),
+            Self::Cleanup => format!("{call}cleanup_old_files({first}cleanup_all => true)"),
+            Self::Checkpoint => "CHECKPOINT".into(),
+            Self::Expire(residue) => {
+                let last = versions.last();
+                let old = versions.iter().filter(|id| **id % 3 == *residue && Some(*id) != last);
+                let old: Vec<String> = old.map(u64::to_string).collect();
+                format!("{call}expire_snapshots({first}versions => [{}])", old.join(", "))
+            }
+            Self::Inline(rows) => {
+                let call = if by == By::Gotgan { "CALL" } else { "CALL lake." };
+                format!("{call} set_option('data_inlining_row_limit', {rows})").replace(". ", ".")
+            }
+            Self::Layout(sql) => sql.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Alone(by, sql) | Self::Upkeep(by, sql) => write!(f, "{by:?}: {sql};"),
+            Self::Alone(by, sql) => write!(f, "{by:?}: {sql};"),
+            Self::Upkeep(by, what) => write!(f, "{by:?}: {what:?};"),
             Self::Together(by, statements, commits) => {
                 let end = if *commits { "COMMIT" } else { "ROLLBACK" };
                 write!(f, "{by:?}: BEGIN; {}; {end};", statements.join("; "))
@@ -59,6 +112,8 @@ pub(crate) struct Relation {
     pub(crate) is_view: bool,
     pub(crate) columns: Vec<Column>,
     pub(crate) rows: u64,
+    /// Nothing has been written to it.
+    pub(crate) is_new: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +147,17 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// A default for types that have one here.
+fn default_of(kind: &Type) -> &'static str {
+    match kind.name().as_str() {
+        "INTEGER" => " DEFAULT 42",
+        "VARCHAR" => " DEFAULT 'it''s'",
+        "DECIMAL(18,3)" => " DEFAULT 1.5",
+        "DATE" => " DEFAULT '2024-02-29'",
+        _ => "",
+    }
+}
+
 const SCHEMAS: [&str; 3] = ["main", "raw", "S 2"];
 const TABLES: [&str; 5] = ["t1", "t2", "t3", "orders", "Ta \"b\" le"];
 const VIEWS: [&str; 3] = ["v1", "v2", "v3"];
@@ -119,15 +185,16 @@ impl Author {
         let by = if self.rng.bool() { By::Gotgan } else { By::Duck };
         match self.rng.u8(..100) {
             0..8 => {
-                let n = self.rng.usize(1..5);
-                let statements = (0..n).map(|_| self.change(by)).collect();
+                // Each depends on what the ones before have done.
+                let statements = vec![String::new(); self.rng.usize(1..5)];
                 Step::Together(by, statements, self.rng.u8(..4) > 0)
             }
             8..14 if !self.tables().is_empty() => {
                 let mine = (0..self.rng.usize(1..3)).map(|_| self.own_change(by)).collect();
                 Step::Overlapping(by, mine, self.own_change(by.other()))
             }
-            14..26 => self.upkeep(),
+            14..28 => self.upkeep(by),
+            28..40 if !self.tables().is_empty() => Step::Alone(by, self.alter()),
             _ => Step::Alone(by, self.statement(by)),
         }
     }
@@ -141,7 +208,7 @@ impl Author {
     }
 
     /// A statement that should work.
-    fn change(&mut self, by: By) -> String {
+    pub(crate) fn change(&mut self, by: By) -> String {
         let tables = self.tables();
         if tables.len() < 2 {
             return self.create_table(false);
@@ -212,13 +279,7 @@ impl Author {
                 text += " NOT NULL";
             }
             if self.rng.u8(..4) == 0 {
-                text += match kind.name().as_str() {
-                    "INTEGER" => " DEFAULT 42",
-                    "VARCHAR" => " DEFAULT 'it''s'",
-                    "DECIMAL(18,3)" => " DEFAULT 1.5",
-                    "DATE" => " DEFAULT '2024-02-29'",
-                    _ => "",
-                };
+                text += default_of(&kind);
             }
             columns.push(text);
         }
@@ -518,17 +579,111 @@ impl Author {
         }
     }
 
-    fn upkeep(&mut self) -> Step {
-        let (by, call) = match self.rng.u8(..10) {
-            0 | 1 => (By::Duck, "CALL ducklake_merge_adjacent_files('lake')"),
-            2 => (By::Duck, "CALL ducklake_rewrite_data_files('lake', delete_threshold => 0.3)"),
-            3 => (By::Duck, "CALL ducklake_cleanup_old_files('lake', cleanup_all => true)"),
-            4..7 => (By::Gotgan, "CALL merge_adjacent_files()"),
-            7 => (By::Gotgan, "CALL rewrite_data_files(delete_threshold => 0.3)"),
-            8 => (By::Gotgan, "CALL cleanup_old_files(cleanup_all => true)"),
-            _ => (By::Gotgan, "CHECKPOINT"),
+    fn upkeep(&mut self, by: By) -> Step {
+        let table = match self.tables().is_empty() {
+            true => return Step::Upkeep(by, Upkeep::Flush),
+            false => self.table(),
         };
-        Step::Upkeep(by, call.to_owned())
+        let what = match self.rng.u8(..13) {
+            0..3 => Upkeep::Merge,
+            3 => Upkeep::Rewrite(table.schema, table.name),
+            4 | 5 => Upkeep::Flush,
+            6 => Upkeep::Cleanup,
+            7 => Upkeep::Expire(self.rng.u64(..3)),
+            // DuckDB's rewrites every table.
+            8 if by == By::Gotgan => Upkeep::Checkpoint,
+            8 => Upkeep::Rewrite(table.schema, table.name),
+            9 => Upkeep::Inline(self.rng.choice([0, 3, 10]).unwrap()),
+            _ => self.layout(&table),
+        };
+        Step::Upkeep(by, what)
+    }
+
+    /// Partitions or a sort order, on columns that have both.
+    fn layout(&mut self, table: &Relation) -> Upkeep {
+        let path = table.path();
+        let kinds =
+            ["INTEGER", "SMALLINT", "VARCHAR", "DATE", "BOOLEAN", "DECIMAL(4,1)", "TIMESTAMP"];
+        let columns = table.values().iter().filter(|c| kinds.iter().any(|kind| c.kind.is(kind)));
+        let columns: Vec<Column> = columns.cloned().collect();
+        let Some(column) = self.rng.choice(columns) else {
+            return Upkeep::Layout(format!(
+                "ALTER TABLE {path} SET SORTED BY ({} ASC)",
+                table.id()
+            ));
+        };
+        let name = quoted(&column.name);
+        let is_temporal = column.kind.is("DATE") || column.kind.is("TIMESTAMP");
+        Upkeep::Layout(match self.rng.u8(..6) {
+            0 => format!("ALTER TABLE {path} RESET PARTITIONED BY"),
+            1 => format!("ALTER TABLE {path} SET SORTED BY ({name} DESC, {} ASC)", table.id()),
+            2 => format!("ALTER TABLE {path} RESET SORTED BY"),
+            3 if is_temporal => {
+                format!("ALTER TABLE {path} SET PARTITIONED BY (year({name}), month({name}))")
+            }
+            // DuckDB does not find what was there before buckets were.
+            4 if table.is_new => {
+                format!("ALTER TABLE {path} SET PARTITIONED BY (bucket(3, {name}))")
+            }
+            _ => format!("ALTER TABLE {path} SET PARTITIONED BY ({name})"),
+        })
+    }
+
+    /// A change of a table's form.
+    fn alter(&mut self) -> String {
+        let table = self.table();
+        let alter = format!("ALTER TABLE {}", table.path());
+        let Some(column) = self.rng.choice(table.values()).cloned() else {
+            return format!("{alter} ADD COLUMN \"c1\" INTEGER");
+        };
+        let name = quoted(&column.name);
+        let is_free = |name: &&&str| !table.columns.iter().any(|c| c.name == **name);
+        let free: Vec<&&str> = COLUMNS.iter().filter(is_free).collect();
+        let free = self.rng.choice(free).map(|name| quoted(name));
+        match (self.rng.u8(..10), free) {
+            (0..3, Some(free)) => {
+                let kind = Type::random(&mut self.rng);
+                format!("{alter} ADD COLUMN {free} {}{}", kind.name(), default_of(&kind))
+            }
+            (3, _) if table.columns.len() > 2 => format!("{alter} DROP COLUMN {name}"),
+            (4, Some(free)) => format!("{alter} RENAME COLUMN {name} TO {free}"),
+            (5, _) => match column.kind.wider() {
+                Some(wider) => format!("{alter} ALTER COLUMN {name} TYPE {wider}"),
+                None => format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
+            },
+            (6, _) => match default_of(&column.kind) {
+                "" if !column.is_nullable => format!("{alter} ALTER COLUMN {name} DROP NOT NULL"),
+                "" => format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
+                default => format!("{alter} ALTER COLUMN {name} SET{default}"),
+            },
+            (7, _) if !column.kind.is_nested() => {
+                format!("{alter} ALTER COLUMN {name} SET NOT NULL")
+            }
+            (8, _) => format!("{alter} RENAME TO {}", quoted(self.rng.choice(TABLES).unwrap())),
+            (9, _) => self.alter_field(&alter, &name, &column.kind),
+            _ => format!("COMMENT ON COLUMN {}.{name} IS 'it''s {}'", table.path(), column.name),
+        }
+    }
+
+    /// A change of a field of a struct, if there is one.
+    fn alter_field(&mut self, alter: &str, name: &str, kind: &Type) -> String {
+        let (fields, path) = match kind {
+            Type::Struct(fields) => (fields, name.to_owned()),
+            Type::List(element) => match element.as_ref() {
+                Type::Struct(fields) => (fields, format!("{name}.element")),
+                _ => return format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
+            },
+            _ => return format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
+        };
+        let names = ["a", "b", "c", "d"];
+        let free = names.into_iter().find(|name| !fields.iter().any(|(field, _)| field == name));
+        let field = &self.rng.choice(fields).unwrap().0;
+        match (self.rng.u8(..3), free) {
+            (0, Some(free)) => format!("{alter} ADD COLUMN {path}.{free} INTEGER"),
+            (1, Some(free)) => format!("{alter} RENAME COLUMN {path}.{field} TO {free}"),
+            _ if fields.len() > 1 => format!("{alter} DROP COLUMN {path}.{field}"),
+            _ => format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
+        }
     }
 
     /// A condition on a row.

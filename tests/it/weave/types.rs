@@ -88,6 +88,20 @@ impl Type {
         !matches!(self, Self::Scalar(_))
     }
 
+    /// A type that holds all of its values.
+    pub(crate) fn wider(&self) -> Option<&'static str> {
+        let Self::Scalar(name) = self else { return None };
+        Some(match name.as_str() {
+            "TINYINT" => "SMALLINT",
+            "SMALLINT" | "UTINYINT" => "INTEGER",
+            "INTEGER" | "USMALLINT" => "BIGINT",
+            "UINTEGER" => "UBIGINT",
+            "FLOAT" => "DOUBLE",
+            "DECIMAL(4,1)" => "DECIMAL(18,3)",
+            _ => return None,
+        })
+    }
+
     /// Whether `<` means the same to both engines.
     pub(crate) fn is_ordered(&self) -> bool {
         let unordered = ["BOOLEAN", "JSON", "BLOB", "UUID", "FLOAT", "DOUBLE"];
