@@ -46,6 +46,7 @@ pub use self::backend::{Address, PostgresUrl};
 pub(crate) use self::cleanup::Scheduled;
 pub(crate) use self::compact::FileGroup;
 pub(crate) use self::expire::Expiry;
+pub(crate) use self::inlined::Kept;
 pub use self::transaction::{Transaction, assign_column_ids};
 pub(crate) use self::types::type_name;
 use crate::error::{Error, ErrorKind, Result};

@@ -18,6 +18,7 @@ mod etl;
 mod evolution;
 mod faults;
 mod files;
+mod flush;
 mod interop;
 mod kill;
 mod layout;
