@@ -33,6 +33,7 @@ mod recase;
 mod settings;
 mod travel;
 mod upkeep;
+mod upsert;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
