@@ -30,6 +30,7 @@ mod files;
 mod flush;
 mod inlined;
 mod layout;
+mod mapping;
 pub mod model;
 pub mod options;
 mod read;
@@ -49,6 +50,7 @@ pub(crate) use self::expire::Expiry;
 pub(crate) use self::inlined::Kept;
 pub use self::transaction::{Transaction, assign_column_ids};
 pub(crate) use self::types::type_name;
+pub(crate) use self::widen::{leaves, retype_stats, widens};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Whether a catalog may be changed, and created.

@@ -12,6 +12,7 @@
 //! A write works on a clone of the transaction, so a statement that fails leaves the transaction
 //! as it was, and its files are deleted. Without BEGIN the clone is committed at once.
 
+mod add_files;
 mod alter;
 mod bind;
 mod constrain;

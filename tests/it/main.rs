@@ -22,6 +22,7 @@ mod flush;
 mod interop;
 mod kill;
 mod layout;
+mod mapped;
 mod postgres;
 mod s3;
 #[path = "../support/services.rs"]
