@@ -144,16 +144,33 @@ fn measure(query: &str, scratch: &Path, runs: u16) -> Result<[Best; 3]> {
         let (seconds, peak) = support::watched(&mut command, Duration::from_millis(5))?;
         best[0].add(seconds, peak);
 
-        let file = format!("COPY ({query}) TO '{}'", scratch.join("out.parquet").display());
+        let n_rows = count(scratch)?;
+
+        let out = format!("'{}'", scratch.join("out.parquet").display());
+        let file = format!("COPY ({query}) TO {out}");
         let catalog = format!("sqlite:{}", scratch.join("lake.sqlite").display());
-        let peers = [(Engine::Duckdb, None, file), (Engine::DuckdbLake, Some(catalog), table)];
-        for (best, (engine, lake, sql)) in best[1..].iter_mut().zip(peers) {
+        for (index, engine, lake, sql, loaded) in [
+            (1, Engine::Duckdb, None, file, out.as_str()),
+            (2, Engine::DuckdbLake, Some(catalog), table, "lineitem"),
+        ] {
             let mut peer = Peer::new(engine, &place(scratch, lake))?;
             let seconds = peer.ask(&sql, false)?.seconds;
-            best.add(seconds, peer.peak_memory());
+            best[index].add(seconds, peer.peak_memory());
+            let count = peer.ask(&format!("SELECT count(*) FROM {loaded}"), true)?.rows;
+            if count[0][0].to_string() != n_rows {
+                return Err(format!("{} has {count:?} rows, not {n_rows}", engine.name()).into());
+            }
         }
     }
     Ok(best)
+}
+
+/// The rows that we loaded.
+fn count(scratch: &Path) -> Result<String> {
+    let mut command = support::gotgan();
+    command.arg(scratch.join("gotgan.wh")).args(["-csv", "-c", "SELECT count(*) FROM lineitem"]);
+    let text = String::from_utf8(command.output()?.stdout)?;
+    Ok(text.lines().nth(1).ok_or("no count")?.to_owned())
 }
 
 fn place(files: &Path, lake: Option<String>) -> Place {

@@ -22,7 +22,7 @@ mod peer;
 #[path = "micro/plan.rs"]
 mod plan;
 #[path = "../tests/support/services.rs"]
-#[allow(dead_code, reason = "only the PostgreSQL server is needed")]
+#[allow(dead_code, clippy::unwrap_used, reason = "it is of the tests; here only PostgreSQL counts")]
 mod services;
 #[path = "micro/start.rs"]
 mod start;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::peer::Peer;
 use crate::support::{self, Result, print_table};
 use crate::{data, duckdb_lake};
 
@@ -40,7 +41,8 @@ pub(crate) fn measure(directory: &Path, scale: f64) -> Result<()> {
     let lineitem = files.join("lineitem.parquet");
     let load =
         format!("CREATE TABLE lineitem AS SELECT * FROM read_parquet('{}')", lineitem.display());
-    let mut both = Both { directory, rows: Vec::new() };
+    let lake = format!("sqlite:{}", directory.join("change.sqlite").display());
+    let mut both = Both { directory, duckdb: duckdb_lake(directory, lake)?, rows: Vec::new() };
     both.run("CTAS", &[load])?;
     for run in 0..RUNS {
         both.prepare(&NEWS.replace("{}", &run.to_string()))?;
@@ -59,11 +61,12 @@ pub(crate) fn measure(directory: &Path, scale: f64) -> Result<()> {
 
 struct Both<'a> {
     directory: &'a Path,
+    duckdb: Peer,
     rows: Vec<Vec<String>>,
 }
 
 impl Both<'_> {
-    fn prepare(&self, sql: &str) -> Result<()> {
+    fn prepare(&mut self, sql: &str) -> Result<()> {
         self.ours(sql)?;
         self.theirs(sql)?;
         Ok(())
@@ -93,15 +96,14 @@ impl Both<'_> {
         support::watched(&mut command, Duration::from_millis(2))
     }
 
-    fn theirs(&self, sql: &str) -> Result<(f64, f64)> {
-        let lake = format!("sqlite:{}", self.directory.join("change.sqlite").display());
-        let mut duckdb = duckdb_lake(self.directory, lake)?;
-        let seconds = duckdb.ask(sql, false)?.seconds;
-        Ok((seconds, duckdb.peak_memory()))
+    fn theirs(&mut self, sql: &str) -> Result<(f64, f64)> {
+        self.duckdb.restart();
+        let seconds = self.duckdb.ask(sql, false)?.seconds;
+        Ok((seconds, self.duckdb.peak_memory()))
     }
 
     /// Both have the same rows after all of it.
-    fn compare(&self) -> Result<()> {
+    fn compare(&mut self) -> Result<()> {
         let sums = "SELECT count(*) AS n, sum(l_quantity) AS quantity, sum(l_orderkey) AS keys, \
                     count(*) FILTER (WHERE l_comment = 'merged') AS merged FROM lineitem";
         let mut command = support::gotgan();
@@ -109,8 +111,7 @@ impl Both<'_> {
         let output = command.output()?;
         let ours = String::from_utf8(output.stdout)?;
         let ours: Vec<&str> = ours.lines().nth(1).unwrap_or_default().split(',').collect();
-        let lake = format!("sqlite:{}", self.directory.join("change.sqlite").display());
-        let theirs = duckdb_lake(self.directory, lake)?.ask(sums, true)?.rows.remove(0);
+        let theirs = self.duckdb.ask(sums, true)?.rows.remove(0);
         let text = |value: &serde_json::Value| value.as_str().map_or(value.to_string(), Into::into);
         let theirs: Vec<String> = theirs.iter().map(text).collect();
         if ours == theirs { Ok(()) } else { Err(format!("{ours:?}, but DuckDB {theirs:?}").into()) }

@@ -83,7 +83,6 @@ pub(crate) struct Peer {
     place: Place,
     python: PathBuf,
     process: Option<Process>,
-    peak: f64,
 }
 
 struct Process {
@@ -97,7 +96,7 @@ impl Peer {
     /// Installs what it needs, which happens once.
     pub(crate) fn new(engine: Engine, place: &Place) -> Result<Self> {
         let python = support::python(engine.packages())?;
-        Ok(Self { engine, place: place.clone(), python, process: None, peak: 0.0 })
+        Ok(Self { engine, place: place.clone(), python, process: None })
     }
 
     /// Runs a query; an error is the engine's own, its death, or its taking too long.
@@ -110,7 +109,6 @@ impl Peer {
             Some(process) => process.ask(&json!({ "sql": sql, "values": values }), timeout),
             None => return Err("the peer has not started".into()),
         };
-        self.peak = self.peak.max(self.memory());
         let reply = match reply {
             Ok(reply) => reply,
             Err(error) => {
@@ -131,12 +129,8 @@ impl Peer {
         self.process = None;
     }
 
-    /// The peak resident memory of its processes in MiB.
+    /// The peak resident memory, in MiB, of the process that runs.
     pub(crate) fn peak_memory(&self) -> f64 {
-        self.peak
-    }
-
-    fn memory(&self) -> f64 {
         let process = self.process.as_ref();
         process.map_or(0.0, |process| support::peak_memory(&process.child.id().to_string()))
     }

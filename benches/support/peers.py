@@ -69,6 +69,7 @@ def duckdb_native(place):
 
 
 def duckdb_lake(place):
+    import duckdb
     import duckdb_extensions
 
     for extension in ["ducklake", "sqlite_scanner", "postgres_scanner"]:
@@ -77,7 +78,11 @@ def duckdb_lake(place):
     for extension in ["ducklake", "sqlite_scanner", "postgres_scanner"]:
         connection.execute(f"LOAD {extension}")
     if place.catalog:
-        connection.execute(f"ATTACH 'ducklake:{place.catalog}' AS lake")
+        attach = f"ATTACH 'ducklake:{place.catalog}' AS lake"
+        try:
+            connection.execute(attach)
+        except duckdb.InvalidInputException:  # A new one needs to be told where data go.
+            connection.execute(f"{attach} (DATA_PATH '{place.directory}/duckdb-data/')")
         connection.execute("USE lake")
         return through(connection)
     storage = os.path.join(place.directory, "duckdb-lake")

@@ -113,6 +113,8 @@ struct Versus<'a> {
     config: Config,
     session: Option<Session>,
     peers: Vec<Peer>,
+    /// Their peak memory in MiB.
+    peaks: Vec<f64>,
     /// Who says what is right, if it is not one of the peers.
     oracle: Option<Peer>,
 }
@@ -138,7 +140,9 @@ impl<'a> Versus<'a> {
         if let Some(mib) = options.memory_mib {
             config = config.memory_limit(mib << 20);
         }
-        Ok(Self { options, config, session: None, peers: peers.collect::<Result<_>>()?, oracle })
+        let peers = peers.collect::<Result<Vec<_>>>()?;
+        let peaks = vec![0.0; peers.len()];
+        Ok(Self { options, config, session: None, peers, peaks, oracle })
     }
 
     /// Runs one query; who has failed is not asked again.
@@ -175,6 +179,9 @@ impl<'a> Versus<'a> {
                 }
                 *best = peer.ask(sql, false).ok().map(|answer| answer.seconds.min(before));
             }
+        }
+        for (peer, peak) in self.peers.iter().zip(&mut self.peaks) {
+            *peak = peer.peak_memory().max(*peak);
         }
         Ok(Line { name, ours: best, peers: bests, problem })
     }
@@ -245,9 +252,10 @@ impl<'a> Versus<'a> {
         );
         print_table(&header, &rows);
         let ours = ("gotgan", support::peak_memory("self"));
-        let peaks = self.peers.iter().map(|peer| (peer.engine.name(), peer.peak_memory()));
+        let theirs = self.peers.iter().zip(&self.peaks);
+        let theirs = theirs.map(|(peer, peak)| (peer.engine.name(), *peak));
         let peaks: Vec<Vec<String>> = std::iter::once(ours)
-            .chain(peaks)
+            .chain(theirs)
             .map(|(name, peak)| vec![name.to_owned(), format!("{peak:.0}")])
             .collect();
         println!("\nPeak memory over all queries\n");

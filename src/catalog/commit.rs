@@ -123,6 +123,7 @@ async fn changes_between(
 pub(super) struct Writer<'a> {
     pub(super) transaction: WriteTransaction,
     pub(super) snapshot: Snapshot,
+    has_new_schema_version: bool,
     pub(super) changes: &'a Changes,
     /// The schemas of the base and the new ones, for names.
     schemas: Vec<Schema>,
@@ -151,13 +152,13 @@ impl<'a> Writer<'a> {
         let snapshot = Snapshot {
             id: SnapshotId(newest.id.0 + 1),
             time: after(newest.time),
-            schema_version: newest.schema_version + i64::from(alters),
             ..newest.clone()
         };
         schemas.extend(changes.created_schemas.iter().cloned());
-        Self {
+        let mut writer = Self {
             transaction,
             snapshot,
+            has_new_schema_version: false,
             changes,
             schemas,
             schema_ids: BTreeMap::new(),
@@ -165,14 +166,24 @@ impl<'a> Writer<'a> {
             partition_ids: BTreeMap::new(),
             file_ids: BTreeMap::new(),
             listed: Vec::new(),
+        };
+        if alters {
+            writer.begin_schema_version();
         }
+        writer
+    }
+
+    /// Says, once, that what sessions know of the schema does not hold any more.
+    pub(super) fn begin_schema_version(&mut self) {
+        self.snapshot.schema_version += i64::from(!self.has_new_schema_version);
+        self.has_new_schema_version = true;
     }
 
     async fn write(&mut self, catalog: &Catalog, commit: &Commit) -> Result<()> {
         self.check_names().await?;
         self.drop_all(catalog).await?;
         self.create_schemas().await?;
-        self.create_tables(catalog).await?;
+        self.create_tables().await?;
         self.alter_tables().await?;
         self.create_views().await?;
         self.alter_views().await?;
@@ -292,16 +303,13 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    async fn create_tables(&mut self, catalog: &Catalog) -> Result<()> {
+    async fn create_tables(&mut self) -> Result<()> {
         for table in &self.changes.created_tables {
             let id = TableId(self.next_catalog_id());
             self.table_ids.insert(table.id, id);
             self.insert_table(id, table).await?;
             self.write_diff(id, &TableDiff::between(None, table)).await?;
             self.version_schema(id).await?;
-            if catalog.inlining_option(table).await? > 0 {
-                self.create_inlined_table(id, table).await?;
-            }
             let schema = self.schema_name(table.schema_id);
             self.listed.push(Change::name("created_table", &[&schema, &table.name]));
         }
