@@ -34,7 +34,7 @@ impl Catalog {
     /// `sending` is called when the database is about to be told to commit: until then dropping the
     /// future means that nothing changes, after that it may or may not.
     pub async fn commit(&self, commit: &Commit, sending: impl Fn()) -> Result<Committed> {
-        let schemas = self.schemas(commit.base.id).await?;
+        let schemas = self.known_schemas(&commit.base).await?;
         let mut patience = self.backend().patience();
         loop {
             match self.try_commit(commit, schemas.clone(), &sending).await {
@@ -122,8 +122,9 @@ async fn changes_between(
 /// The state of one commit: the new snapshot as it is counted up, and the numbers given out.
 pub(super) struct Writer<'a> {
     pub(super) transaction: WriteTransaction,
+    /// The one before.
+    newest: Snapshot,
     pub(super) snapshot: Snapshot,
-    has_new_schema_version: bool,
     pub(super) changes: &'a Changes,
     /// The schemas of the base and the new ones, for names.
     schemas: Vec<Schema>,
@@ -158,7 +159,7 @@ impl<'a> Writer<'a> {
         let mut writer = Self {
             transaction,
             snapshot,
-            has_new_schema_version: false,
+            newest: newest.clone(),
             changes,
             schemas,
             schema_ids: BTreeMap::new(),
@@ -175,8 +176,7 @@ impl<'a> Writer<'a> {
 
     /// Says, once, that what sessions know of the schema does not hold any more.
     pub(super) fn begin_schema_version(&mut self) {
-        self.snapshot.schema_version += i64::from(!self.has_new_schema_version);
-        self.has_new_schema_version = true;
+        self.snapshot.schema_version = self.newest.schema_version + 1;
     }
 
     async fn write(&mut self, catalog: &Catalog, commit: &Commit) -> Result<()> {
@@ -380,8 +380,7 @@ impl<'a> Writer<'a> {
         let schema = self.schemas.iter().find(|schema| schema.id == schema_id).ok_or_else(gone)?;
         // Columns cannot have changed since the base: that is a conflict. So reading them outside
         // of the lock's transaction sees the same rows.
-        let at = SnapshotId(self.snapshot.id.0 - 1);
-        match catalog.relation(at, schema, &name).await? {
+        match catalog.known_relation(&self.newest, schema, &name).await? {
             Some(Relation::Table(table)) => {
                 let leaves = leaf_types(&table.columns);
                 Ok((table.directory, leaves))
