@@ -7,7 +7,7 @@
 //! [`TableProvider::statistics`]: datafusion::catalog::TableProvider::statistics
 
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ColumnStatistics, DFSchema, JoinType, ScalarValue};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::utils::split_conjunction;
@@ -20,6 +20,10 @@ use super::selectivity::keep;
 
 /// The rows of what says nothing of itself.
 const UNKNOWN_ROWS: f64 = 1000.0;
+/// The fraction of groups that a condition on what is aggregated picks.
+const HAVING: f64 = 0.1;
+/// At most this fraction of rows are groups of their own, unless their values were counted.
+const GROUPS: f64 = 0.5;
 
 /// What is thought of a plan's rows.
 #[derive(Debug, Clone)]
@@ -191,11 +195,26 @@ fn filtered(filter: &Filter) -> Estimate {
         // What a scan filters by the plan filters again.
         return table(scan, &conjuncts);
     }
+    let schema = filter.input.schema();
     let mut estimate = estimate(&filter.input);
     for conjunct in conjuncts {
-        keep(conjunct, filter.input.schema(), &mut estimate);
+        match filter.input.as_ref() {
+            LogicalPlan::Aggregate(aggregate) if is_over_aggregates(conjunct, aggregate) => {
+                estimate.rows = (HAVING * estimate.rows).max(1.0);
+            }
+            _ => keep(conjunct, schema, &mut estimate),
+        }
     }
     estimate
+}
+
+/// Whether a filter looks at more than what rows are grouped by.
+fn is_over_aggregates(filter: &Expr, aggregate: &Aggregate) -> bool {
+    let position = |column: &Column| {
+        aggregate.schema.index_of_column_by_name(column.relation.as_ref(), &column.name)
+    };
+    let positions = filter.column_refs().into_iter().filter_map(position);
+    positions.max().is_some_and(|last| last >= aggregate.group_expr.len())
 }
 
 fn limited(limit: &Limit) -> Estimate {
@@ -224,7 +243,13 @@ fn aggregated(aggregate: &Aggregate) -> Estimate {
 
 /// How many different rows there are among `rows` of `columns`.
 fn groups<'a>(columns: impl Iterator<Item = &'a ColumnEstimate>, rows: f64) -> f64 {
-    columns.map(|column| column.distinct).product::<f64>().min(rows).max(1.0)
+    let (mut values, mut are_counted) = (1.0, true);
+    for column in columns {
+        values *= column.distinct;
+        are_counted &= column.basis == Basis::Counted;
+    }
+    let most = if are_counted { rows } else { GROUPS * rows };
+    f64::min(values, most).max(1.0)
 }
 
 fn united(union: &Union) -> Estimate {
@@ -369,7 +394,20 @@ pub(super) fn values_between(low: f64, high: f64, data_type: &DataType) -> Optio
     (values.is_finite() && values >= 1.0).then_some(values)
 }
 
-/// Whether a plan reads `name` somewhere.
+/// How many rows the tables of a plan have.
+pub(super) fn rows_read(plan: &LogicalPlan) -> f64 {
+    let mut rows = 0.0;
+    // The closure gives no error.
+    let _ = plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            rows += table(scan, &[]).unfiltered;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    rows
+}
+
+/// Whether a plan has a derived table whose name begins with `starts_with`.
 pub(super) fn has_alias(plan: &LogicalPlan, starts_with: &str) -> bool {
     plan.exists(|node| {
         Ok(match node {

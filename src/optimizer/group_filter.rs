@@ -25,7 +25,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::collect::{Joins, collect};
-use super::estimate::{estimate, has_alias};
+use super::estimate::{has_alias, rows_read};
 use super::graph::Key;
 use super::join_order::inside;
 use super::rebuild::Model;
@@ -99,7 +99,7 @@ fn grouped(model: &Model, index: usize) -> Result<Option<(Column, LogicalPlan)>>
     if part.filtering.is_some() || has_alias(&part.plan, KEYS) {
         return Ok(None);
     }
-    let n_rows = estimate(input).rows;
+    let n_rows = rows_read(input);
     let mut best: Option<(f64, Column, &LogicalPlan, &Expr)> = None;
     for class in &model.classes {
         let Some(group) = class.iter().find_map(|(relation, expr)| match expr {
