@@ -36,6 +36,7 @@ pub mod options;
 mod read;
 mod rows;
 mod schema;
+mod summary;
 mod transaction;
 mod types;
 mod widen;
