@@ -65,8 +65,9 @@ impl Session {
         let query = query(change, table)?;
         let storage = Arc::clone(self.warehouse.storage());
         let pinned = Arc::new(transaction.clone());
+        let summary = transaction.summary(table).await?;
         let target = LakeTable::with_identity(table.clone(), pinned, storage)?;
-        let target: Arc<dyn TableProvider> = Arc::new(target);
+        let target: Arc<dyn TableProvider> = Arc::new(target.summarized(&summary));
         let mut planner = self.planner_on(transaction).reading(TARGET, target);
         if let Some(source) = source {
             planner = planner.reading(SOURCE, source);

@@ -110,7 +110,9 @@ impl Planner {
         match transaction.relation(&schema, &name.name).await? {
             Some(Relation::Table(table)) => {
                 let storage = Arc::clone(self.storage());
-                Ok(Arc::new(LakeTable::new(table, transaction, storage)?))
+                let summary = transaction.summary(&table).await?;
+                let table = LakeTable::new(table, transaction, storage)?;
+                Ok(Arc::new(table.summarized(&summary)))
             }
             Some(Relation::View(view)) => self.view(view, schema).await,
             None => {

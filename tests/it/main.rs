@@ -24,6 +24,7 @@ mod kill;
 mod layout;
 mod mapped;
 mod postgres;
+mod queries;
 mod s3;
 #[path = "../support/services.rs"]
 mod services;
