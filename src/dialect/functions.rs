@@ -13,7 +13,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::functions::core::expr_fn::coalesce;
-use datafusion::functions::datetime::expr_fn::{date_part, date_trunc, to_char, to_timestamp_micros};
+use datafusion::functions::datetime::expr_fn::{
+    date_part, date_trunc, to_char, to_timestamp_micros,
+};
 use datafusion::functions::regex::expr_fn::{regexp_like, regexp_match};
 use datafusion::functions::string::expr_fn::concat;
 use datafusion::functions::unicode::expr_fn::character_length;
@@ -182,7 +184,8 @@ static MACROS: [Macro; 14] = [
             // Around the whole there is one group more, the first one.
             let whole = concat(vec![lit("("), pattern.clone(), lit(")")]);
             let found = array_element(regexp_match(text.clone(), whole, None), group + lit(1));
-            when(text.is_not_null().and(pattern.is_not_null()), coalesce(vec![found, lit("")])).end()
+            when(text.is_not_null().and(pattern.is_not_null()), coalesce(vec![found, lit("")]))
+                .end()
         },
     },
     Macro {
@@ -227,20 +230,24 @@ fn date_diff(args: &[Expr], types: &[DataType]) -> Result<Expr> {
     let days = |index| integer(cast(cast(micros(index), DataType::Date32), DataType::Int32));
     let count: Box<dyn Fn(usize) -> Expr> = match part {
         "year" => Box::new(|index| field("year", index)),
-        "quarter" => {
-            Box::new(|index| field("year", index) * lit(4_i64) + field("quarter", index))
-        }
-        "month" => {
-            Box::new(|index| field("year", index) * lit(12_i64) + field("month", index))
-        }
+        "quarter" => Box::new(|index| field("year", index) * lit(4_i64) + field("quarter", index)),
+        "month" => Box::new(|index| field("year", index) * lit(12_i64) + field("month", index)),
         "day" | "week" => Box::new(days),
         "hour" | "minute" | "second" | "millisecond" | "microsecond" => {
             Box::new(|index| integer(date_trunc(lit(part), micros(index))))
         }
         _ => {
             let parts = [
-                "year", "quarter", "month", "week", "day", "hour", "minute", "second",
-                "millisecond", "microsecond",
+                "year",
+                "quarter",
+                "month",
+                "week",
+                "day",
+                "hour",
+                "minute",
+                "second",
+                "millisecond",
+                "microsecond",
             ];
             return Err(Error::no_such("part of a date", &given, parts)
                 .with_help(format!("the parts are {}", parts.join(", ")))

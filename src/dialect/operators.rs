@@ -30,7 +30,8 @@ impl ExprPlanner for Operators {
         let (Ok(from), Ok(to)) = (left.get_type(schema), right.get_type(schema)) else {
             return Ok(PlannerResult::Original(expr));
         };
-        let as_time = |date: &Expr| cast(date.clone(), DataType::Timestamp(TimeUnit::Microsecond, None));
+        let as_time =
+            |date: &Expr| cast(date.clone(), DataType::Timestamp(TimeUnit::Microsecond, None));
         Ok(match (from, to) {
             (DataType::Date32, DataType::Interval(_)) if !is_whole_days(right) => {
                 PlannerResult::Planned(binary_expr(as_time(left), operator, right.clone()))

@@ -25,9 +25,7 @@ pub(crate) fn rewrite(query: &mut Query) {
         && let OrderByKind::All(options) = kind
         && let Some(columns) = n_columns(&query.body)
     {
-        let key = |place| {
-            OrderByExpr { expr: number(place), options: options.clone(), with_fill: None }
-        };
+        let key = |place| OrderByExpr { expr: number(place), options: *options, with_fill: None };
         *kind = OrderByKind::Expressions((1..=columns).map(key).collect());
     }
 }
@@ -37,15 +35,15 @@ pub(crate) fn count_from_one(factor: &mut TableFactor) {
     let TableFactor::Table { name, alias, args: None, .. } = factor else {
         return;
     };
-    let parts: Vec<String> =
-        name.0.iter().filter_map(|part| part.as_ident()).map(fold).collect();
+    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(fold).collect();
     let [.., schema, table] = parts.as_slice() else {
         return;
     };
     if schema != "information_schema" || table != "columns" {
         return;
     }
-    let own = TableAlias { explicit: false, name: Ident::new("columns"), columns: vec![], at: None };
+    let own =
+        TableAlias { explicit: false, name: Ident::new("columns"), columns: vec![], at: None };
     let alias = alias.take().unwrap_or(own);
     const COLUMNS: &str = "SELECT * REPLACE (CAST(ordinal_position AS INT) + 1 AS ordinal_position) \
                            FROM columns";
@@ -57,12 +55,8 @@ pub(crate) fn count_from_one(factor: &mut TableFactor) {
     {
         from.relation = factor.clone();
     }
-    *factor = TableFactor::Derived {
-        lateral: false,
-        subquery: query,
-        alias: Some(alias),
-        sample: None,
-    };
+    *factor =
+        TableFactor::Derived { lateral: false, subquery: query, alias: Some(alias), sample: None };
 }
 
 fn number(value: usize) -> Expr {

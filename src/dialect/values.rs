@@ -18,8 +18,8 @@ use datafusion::common::{DFSchema, DataFusionError, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature, TryCast, Volatility, cast,
+    BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TryCast, Volatility, cast,
 };
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::physical_expr_common::datum::apply;
@@ -63,10 +63,14 @@ fn changed(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Some(expr) => Transformed::yes(Expr::Cast(Cast { expr: Box::new(expr), field })),
             None => Transformed::no(Expr::Cast(Cast { expr, field })),
         },
-        Expr::TryCast(TryCast { expr, field }) => match prepared(&expr, field.data_type(), schema) {
-            Some(expr) => Transformed::yes(Expr::TryCast(TryCast { expr: Box::new(expr), field })),
-            None => Transformed::no(Expr::TryCast(TryCast { expr, field })),
-        },
+        Expr::TryCast(TryCast { expr, field }) => {
+            match prepared(&expr, field.data_type(), schema) {
+                Some(expr) => {
+                    Transformed::yes(Expr::TryCast(TryCast { expr: Box::new(expr), field }))
+                }
+                None => Transformed::no(Expr::TryCast(TryCast { expr, field })),
+            }
+        }
         other => Transformed::no(other),
     })
 }
@@ -98,7 +102,8 @@ fn prepared(expr: &Expr, to: &DataType, schema: &DFSchema) -> Option<Expr> {
 }
 
 fn call(work: Work, first: Expr, second: Option<Expr>) -> Expr {
-    let function = ScalarUDF::from(Value { work, signature: Signature::variadic_any(Volatility::Immutable) });
+    let function =
+        ScalarUDF::from(Value { work, signature: Signature::variadic_any(Volatility::Immutable) });
     function.call([first].into_iter().chain(second).collect())
 }
 
@@ -159,11 +164,15 @@ impl ScalarUDFImpl for Value {
 
 fn overflow(error: DataFusionError) -> DataFusionError {
     match error {
-        DataFusionError::ArrowError(inner, _) if matches!(*inner, ArrowError::ArithmeticOverflow(_)) => {
+        DataFusionError::ArrowError(inner, _)
+            if matches!(*inner, ArrowError::ArithmeticOverflow(_)) =>
+        {
             let text = inner.to_string();
             let sum = text.rsplit_once("on: ").map_or(text.as_str(), |(_, sum)| sum);
             Error::invalid(format!("overflow: {sum} does not fit into its type"))
-                .with_help("cast one side to a larger type, such as BIGINT, DECIMAL(38, 0) or DOUBLE")
+                .with_help(
+                    "cast one side to a larger type, such as BIGINT, DECIMAL(38, 0) or DOUBLE",
+                )
                 .into()
         }
         other => other,
@@ -188,12 +197,12 @@ fn of_each(
 
 fn rounded(array: &ArrayRef) -> Result<ArrayRef> {
     Ok(match array.data_type() {
-        DataType::Float32 => {
-            Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(f32::round_ties_even))
-        }
-        DataType::Float64 => {
-            Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even))
-        }
+        DataType::Float32 => Arc::new(
+            array.as_primitive::<Float32Type>().unary::<_, Float32Type>(f32::round_ties_even),
+        ),
+        DataType::Float64 => Arc::new(
+            array.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even),
+        ),
         _ => Arc::clone(array),
     })
 }

@@ -6,9 +6,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectFlavor, SelectItem, SetExpr, Statement, TableFactor, VisitMut,
-    VisitorMut,
-    WildcardAdditionalOptions,
+    Expr, Ident, Query, Select, SelectFlavor, SelectItem, SetExpr, Statement, TableFactor,
+    VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
 use crate::dialect::queries::{count_from_one, rewrite};
