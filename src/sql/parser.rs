@@ -11,7 +11,7 @@ use sqlparser::ast::{
     self, Expr, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr, Spanned,
     Statement as Ast,
 };
-use sqlparser::dialect::{Dialect, GenericDialect};
+use sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
@@ -143,6 +143,13 @@ impl Dialect for WarehouseDialect {
     }
     fn supports_limit_comma(&self) -> bool {
         true
+    }
+    /// `||` binds less than arithmetic: `'n' || i % 2` is text.
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        match parser.peek_token_ref().token {
+            Token::StringConcat => Some(Ok(self.prec_value(Precedence::PlusMinus) - 1)),
+            _ => None,
+        }
     }
 }
 
