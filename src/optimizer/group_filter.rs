@@ -19,14 +19,13 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, JoinType, NullEquality, Result};
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Filter, Join, JoinConstraint, LogicalPlan, Projection,
-    SubqueryAlias,
+    Aggregate, Distinct, Expr, Filter, Join, JoinConstraint, LogicalPlan, Projection, SubqueryAlias,
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::collect::{Joins, collect};
 use super::estimate::{has_alias, rows_read};
-use super::graph::Key;
+use super::graph::unfiltered_domain;
 use super::join_order::inside;
 use super::rebuild::Model;
 use super::settings::Settings;
@@ -148,16 +147,12 @@ fn sources<'a>(
     joined.chain(semi).filter(move |(source, _)| *source != index)
 }
 
-/// How many values a class has, for all that is known without the part that is grouped.
+/// How many values a class has without filters, for all that is known but for the part that is
+/// grouped.
 fn domain(model: &Model, class: &[(usize, Expr)], index: usize) -> f64 {
-    let others = class.iter().filter(|(relation, _)| *relation != index);
-    let keys: Vec<Key> = others
-        .map(|(relation, expr)| {
-            let column = model.column(*relation, expr);
-            Key { relation: *relation, distinct: column.distinct, basis: column.basis }
-        })
-        .collect();
-    super::graph::domain(&keys)
+    let mut keys = model.keys(class);
+    keys.retain(|key| key.relation != index);
+    unfiltered_domain(&keys).max(1.0)
 }
 
 /// What a part aggregates, if that is all it does.
@@ -186,8 +181,7 @@ fn is_filtered_table(plan: &LogicalPlan) -> bool {
 
 /// The plan with what it aggregates filtered by `keys`; `None` if `column` is not what it groups by.
 fn push(plan: &LogicalPlan, column: &Column, keys: &LogicalPlan) -> Result<Option<LogicalPlan>> {
-    let index =
-        plan.schema().index_of_column_by_name(column.relation.as_ref(), &column.name);
+    let index = plan.schema().index_of_column_by_name(column.relation.as_ref(), &column.name);
     let Some(index) = index else { return Ok(None) };
     let below = |input: &LogicalPlan| push(input, &input.schema().columns()[index], keys);
     Ok(match plan {
@@ -208,8 +202,7 @@ fn push(plan: &LogicalPlan, column: &Column, keys: &LogicalPlan) -> Result<Optio
                 return Ok(None);
             };
             let input = push(&projection.input, &inner, keys)?;
-            let project =
-                |input| Projection::try_new(projection.expr.clone(), Arc::new(input));
+            let project = |input| Projection::try_new(projection.expr.clone(), Arc::new(input));
             input.map(project).transpose()?.map(LogicalPlan::Projection)
         }
         LogicalPlan::Aggregate(aggregate) => {

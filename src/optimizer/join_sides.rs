@@ -71,7 +71,9 @@ fn hashed_once(
     // The larger side is the other one; how much larger may not be known.
     let probe = rows(join.right())?.or(build);
     let is_cheaper = match (build, probe) {
-        (Some(build), Some(probe)) => build.saturating_mul(threads.saturating_sub(1)) <= build.saturating_add(probe),
+        (Some(build), Some(probe)) => {
+            build.saturating_mul(threads.saturating_sub(1)) <= build.saturating_add(probe)
+        }
         _ => threads <= 2,
     };
     if !is_cheaper {

@@ -28,19 +28,17 @@ const OTHER: f64 = 0.25;
 pub(super) fn keep(filter: &Expr, schema: &DFSchema, estimate: &mut Estimate) {
     let fraction = fraction(filter, schema, estimate);
     estimate.rows = (estimate.rows * fraction).max(1.0);
-    let unfiltered = estimate.unfiltered;
     let mut narrow = |column: &Column, low: Option<f64>, high: Option<f64>| {
         let index = schema.index_of_column_by_name(column.relation.as_ref(), &column.name);
         if let Some(column) = index.and_then(|index| estimate.columns.get_mut(index)) {
-            let narrower = |a: Option<f64>, b: Option<f64>, pick: fn(f64, f64) -> f64| match (a, b) {
+            let narrower = |a: Option<f64>, b: Option<f64>, pick: fn(f64, f64) -> f64| match (a, b)
+            {
                 (Some(a), Some(b)) => Some(pick(a, b)),
                 (a, b) => a.or(b),
             };
             column.low = narrower(column.low, low, f64::max);
             column.high = narrower(column.high, high, f64::min);
-            if column.basis > Basis::Rows || column.distinct < unfiltered {
-                column.distinct = (column.distinct * fraction).max(1.0);
-            }
+            column.kept *= fraction;
             column.has_nulls = Some(false);
         }
     };
@@ -57,7 +55,8 @@ pub(super) fn keep(filter: &Expr, schema: &DFSchema, estimate: &mut Estimate) {
             }
         }
         Expr::Between(Between { expr, negated: false, low, high }) => {
-            if let (Some(column), Some(low), Some(high)) = (column(expr), literal(low), literal(high))
+            if let (Some(column), Some(low), Some(high)) =
+                (column(expr), literal(low), literal(high))
             {
                 narrow(column, number(low), number(high));
             }
@@ -92,9 +91,10 @@ fn fraction(expr: &Expr, schema: &DFSchema, estimate: &Estimate) -> f64 {
         Expr::Between(between) => {
             let Between { expr, negated, low, high } = between;
             let known = column(expr).and_then(|column| estimate.column(schema, column));
-            let within = known.zip(literal(low).zip(literal(high))).and_then(
-                |(column, (low, high))| within(column, Some(number(low)?), Some(number(high)?)),
-            );
+            let within =
+                known.zip(literal(low).zip(literal(high))).and_then(|(column, (low, high))| {
+                    within(column, Some(number(low)?), Some(number(high)?))
+                });
             negate_if(*negated, within.unwrap_or(RANGE * RANGE))
         }
         Expr::InList(InList { expr, list, negated }) => {
@@ -133,7 +133,7 @@ fn compared(binary: &BinaryExpr, schema: &DFSchema, estimate: &Estimate) -> f64 
     match binary.op {
         Operator::Eq | Operator::IsNotDistinctFrom if one_is_fixed => EQUAL,
         Operator::Eq | Operator::IsNotDistinctFrom => {
-            let values = |expr| estimate.expression(schema, expr).distinct;
+            let values = |expr| estimate.expression(schema, expr).values();
             1.0 / values(&binary.left).max(values(&binary.right)).clamp(1.0, 1.0 / EQUAL)
         }
         Operator::NotEq | Operator::IsDistinctFrom => 0.9,
@@ -177,7 +177,7 @@ fn equal(column: &ColumnEstimate, at: Option<f64>, rows: f64) -> f64 {
     }
     match column.basis {
         Basis::Rows => EQUAL.max(1.0 / rows.max(1.0)),
-        Basis::Range | Basis::Counted => 1.0 / column.distinct.max(1.0),
+        Basis::Range | Basis::Counted => 1.0 / column.values(),
     }
 }
 
@@ -192,7 +192,7 @@ fn within(column: &ColumnEstimate, from: Option<f64>, to: Option<f64>) -> Option
         return Some(0.0);
     }
     // One value in a range of several is not nothing.
-    let least = 1.0 / column.distinct.max(1.0);
+    let least = 1.0 / column.values();
     match high > low {
         true => Some(((to - from) / (high - low)).max(least)),
         false => Some(1.0),
@@ -235,6 +235,7 @@ mod tests {
         let column = |distinct, low, high| ColumnEstimate {
             distinct,
             basis: Basis::Range,
+            kept: 1.0,
             low: Some(low),
             high: Some(high),
             has_nulls: Some(false),
