@@ -59,9 +59,8 @@ impl Writer {
     }
 
     fn plain(&mut self, relations: &[Relation], how: &str, from: &str, filter: &str) -> String {
-        let columns: Vec<String> = (0..1 + self.below(4))
-            .map(|n| format!("{} AS c{n}", self.column(relations)))
-            .collect();
+        let columns: Vec<String> =
+            (0..1 + self.below(4)).map(|n| format!("{} AS c{n}", self.column(relations))).collect();
         format!("SELECT {how}{} FROM {from}{filter}", columns.join(", "))
     }
 
