@@ -21,6 +21,8 @@ mod data;
 mod peer;
 #[path = "micro/plan.rs"]
 mod plan;
+#[path = "micro/register.rs"]
+mod register;
 #[path = "../tests/support/services.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "it is of the tests; here only PostgreSQL counts")]
 mod services;
@@ -77,6 +79,7 @@ enum Part {
     Start,
     Tables,
     Files,
+    Register,
     Commit,
     Change,
 }
@@ -105,6 +108,9 @@ fn main() -> Result<()> {
     if wants(Part::Files) {
         let warehouse = directory.join("files.wh");
         runtime.block_on(plan::over_files(&warehouse, arguments.files, arguments.runs))?;
+    }
+    if wants(Part::Register) {
+        register::measure(&directory, arguments.files)?;
     }
     if wants(Part::Commit) {
         runtime.block_on(commit::measure(&directory, arguments.commits))?;

@@ -81,6 +81,7 @@
 //! | a statement | `sql/mod.rs` (`Command`), `sql/parser.rs`, one arm in `session/mod.rs` | `tests/slt/<feature>/` |
 //! | an SQL type | `catalog::model::ColumnType`, `catalog/types.rs`, `sql/types.rs`, `table/types.rs` | `tests/slt/types/`, `tests/it/interop.rs` |
 //! | a file format or reader option | `source/files.rs`, `source/options.rs` | `tests/slt/files/` |
+//! | a function or operator of DuckDB's | `dialect/` | `tests/slt/dialect/` |
 //! | the order of joins, or an estimate | `optimizer/`, a pin of `optimizer/tests.rs` | `tests/it/queries.rs`, `tests/slt/optimizer/` |
 //! | a table function | `session/readers.rs` | `tests/slt/` |
 //! | what differs between SQLite and PostgreSQL | `catalog/backend/` | `tests/it/postgres.rs`; all of `tests/slt` runs on both |
@@ -96,6 +97,7 @@ pub mod catalog;
 pub mod cli;
 mod config;
 pub mod diagnostic;
+mod dialect;
 pub mod error;
 mod maintain;
 mod optimizer;

@@ -90,7 +90,7 @@ impl ColumnEstimate {
 
 impl Estimate {
     /// `rows` of columns of which nothing is known.
-    fn unknown(rows: f64, n_columns: usize) -> Self {
+    pub(super) fn unknown(rows: f64, n_columns: usize) -> Self {
         let columns = vec![ColumnEstimate::unknown(rows); n_columns];
         Self { rows, unfiltered: rows, columns }
     }

@@ -15,7 +15,7 @@ use datafusion::physical_plan::collect;
 use sqlparser::ast::{Expr, Ident, Query, UnaryOperator, Value};
 
 use super::plan::no_such;
-use super::{Outcome, Planned, Session, define};
+use super::{Outcome, Planned, Session, define, upsert};
 use crate::catalog::model::{
     Column, ColumnDefault, ColumnType, InlinedRows, Relation, RelationKind, Schema, Table,
 };
@@ -70,8 +70,19 @@ impl Session {
                 true => sources_by_name(&table, &plan)?,
                 false => sources_by_position(&table, &targets, insert, &plan)?,
             };
-            let plan = conform(plan, &table.columns, &sources)?;
-            let rows = session.append(&state, plan, &table, transaction, staged).await?;
+            let rows = match &insert.conflict {
+                None => {
+                    let plan = conform(plan, &table.columns, &sources)?;
+                    session.append(&state, plan, &table, transaction, staged).await?
+                }
+                Some(conflict) => {
+                    let named: Vec<bool> = sources.iter().map(Option::is_some).collect();
+                    let plan = conform(upsert::numbered(plan)?, &table.columns, &sources)?;
+                    let upsert = upsert::change(insert, conflict, &table, &named)?;
+                    let source = Some(upsert::source(plan, &upsert.key)?);
+                    session.run_change(&upsert.change, source, &table, transaction, staged).await?
+                }
+            };
             Ok(Outcome::Changed { tag: "INSERT", rows: Some(rows) })
         })
         .await

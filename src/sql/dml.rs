@@ -176,7 +176,7 @@ fn target_of(target: TableWithJoins, statement: &str) -> Result<(RelationRef, Id
     }
 }
 
-fn assignments(given: Vec<ast::Assignment>) -> Result<Vec<(Ident, Expr)>> {
+pub(super) fn assignments(given: Vec<ast::Assignment>) -> Result<Vec<(Ident, Expr)>> {
     let mut all = Vec::with_capacity(given.len());
     for assignment in given {
         match (assignment.target, assignment.value) {

@@ -3,7 +3,8 @@
 //! A [`LakeTable`] is one table as of one transaction. Its scan asks the catalog for the files and
 //! their statistics, leaves out the files that cannot hold a matching row, and yields a plain
 //! `DataSourceExec` over Parquet ([`scan`]), so that every optimisation of DataFusion applies. No
-//! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]). Few
+//! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]).
+//! The columns of files that were added as they are are found by name ([`mapped`]). Few
 //! rows may be in the catalog itself ([`inlined`]): they are one more input of a union. Row counts are exact, so `COUNT(*)`, and `MIN` and `MAX` where the bounds are, are answered without a
 //! scan.
 //!
@@ -15,6 +16,7 @@ pub(crate) mod convert;
 pub(crate) mod deletes;
 mod evolve;
 pub(crate) mod inlined;
+mod mapped;
 pub(crate) mod partition;
 pub(crate) mod prune;
 mod resolve;
@@ -36,6 +38,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use self::bucket::BucketStatistics;
+pub(crate) use self::mapped::hive_value;
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};
 use crate::catalog::Transaction;
@@ -99,7 +102,6 @@ impl LakeTable {
     ) -> Result<Vec<ScanFile>> {
         let columns = self.columns_with_stats(projection, filters).await?;
         let files = self.transaction.data_files(&self.table, &columns).await?;
-        self.check_readable(&files)?;
         let schema = self.layout.in_files();
         let bounds = |file| Arc::new(stats::bounds(file, self.layout.columns(), schema));
         let bounds: Vec<Arc<Statistics>> = files.iter().map(bounds).collect();
@@ -119,7 +121,6 @@ impl LakeTable {
     /// How many rows there are.
     pub(crate) async fn count(&self) -> Result<u64> {
         let files = self.transaction.data_files(&self.table, &[]).await?;
-        self.check_readable(&files)?;
         let at = self.transaction.base().id;
         let inlined = self.transaction.inlined_rows(&self.table).await?;
         let mut rows = inlined.iter().map(|group| group.rows.len() as u64).sum();
@@ -148,18 +149,6 @@ impl LakeTable {
         let affordable = n_files.saturating_mul(wanted.len()) <= MAX_STATS;
         let chosen = wanted.into_iter().filter(|column| affordable || is_filtered(column));
         Ok(chosen.map(|column| column.id).collect())
-    }
-
-    /// Refuses what another engine wrote and this reader would get wrong.
-    fn check_readable(&self, files: &[DataFile]) -> Result<()> {
-        match files.iter().any(|file| file.name_mapping.is_some()) {
-            false => Ok(()),
-            true => Err(Error::unsupported(format!(
-                "table \"{}\" has files that were added with a name mapping",
-                self.table.name
-            ))
-            .with_help("copy it with DuckDB into a new table: CREATE TABLE … AS SELECT")),
-        }
     }
 
     /// The rows that the catalog keeps.
