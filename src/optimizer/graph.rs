@@ -10,7 +10,7 @@
 //! column, keeps a fraction of the rows, and can be joined once all that it looks at is there.
 
 /// Relations of one graph, by their indexes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Relations(u64);
 
 impl Relations {
@@ -125,6 +125,8 @@ pub(super) struct JoinGraph {
     pub(super) relations: Vec<Relation>,
     /// Those that are joined, the largest first.
     by_size: Vec<usize>,
+    /// By relation: those that classes link with it.
+    linked: Vec<Relations>,
     classes: Vec<Class>,
     conditions: Vec<Condition>,
 }
@@ -155,12 +157,18 @@ impl JoinGraph {
             unique: keys.iter().filter(is_unique).map(|key| key.relation).collect(),
             domain: domain(keys),
         };
-        let classes = classes.iter().map(class).collect();
+        let classes: Vec<Class> = classes.iter().map(class).collect();
+        let linked = |index: usize| {
+            let own = Relations::one(index);
+            let with = classes.iter().filter(|class| class.of.contains(own));
+            with.map(|class| class.of).fold(Relations::default(), Relations::union).without(own)
+        };
+        let linked = (0..relations.len()).map(linked).collect();
         let joined = |index: &usize| relations[*index].role == Role::Joined;
         let mut by_size: Vec<usize> = (0..relations.len()).filter(joined).collect();
         let size = |index: usize| relations[index].unfiltered;
         by_size.sort_by(|&a, &b| size(b).total_cmp(&size(a)).then(a.cmp(&b)));
-        Self { relations, by_size, classes, conditions }
+        Self { relations, by_size, linked, classes, conditions }
     }
 
     /// How many rows a join of `set` has. The largest relation comes first: it tends to hold the
@@ -171,8 +179,7 @@ impl JoinGraph {
         let mut rows = 1.0;
         let mut joined = Relations::default();
         while !left.is_empty() {
-            let next =
-                left.iter().position(|&index| self.are_linked(joined, Relations::one(index)));
+            let next = left.iter().position(|&index| self.linked[index].intersects(joined));
             let next = left.remove(next.unwrap_or(0));
             rows *= self.relations[next].rows * self.fraction(joined, next);
             joined = joined.union(Relations::one(next));
@@ -190,14 +197,12 @@ impl JoinGraph {
 
     /// Whether a class has keys of both.
     pub(super) fn are_linked(&self, a: Relations, b: Relations) -> bool {
-        self.classes.iter().any(|class| class.of.intersects(a) && class.of.intersects(b))
+        a.iter().any(|index| self.linked[index].intersects(b))
     }
 
     /// The relations that classes link with `index`.
     pub(super) fn neighbours(&self, index: usize) -> Relations {
-        let own = Relations::one(index);
-        let linked = self.classes.iter().filter(|class| class.of.contains(own));
-        linked.map(|class| class.of).fold(Relations::default(), Relations::union).without(own)
+        self.linked[index]
     }
 
     /// The fraction of all pairs of a joined row and a row of `next` that match.
@@ -207,6 +212,10 @@ impl JoinGraph {
         let mut open: Vec<&Class> = self.classes.iter().filter(links).collect();
         let is_unique = open.iter().any(|class| class.unique.contains(own));
         let mut fraction = 1.0;
+        if let [only] = open.as_slice() {
+            fraction /= only.domain;
+            open.clear();
+        }
         while !open.is_empty() {
             // The keys with one other relation are a key together; so few other relations are best.
             let with =

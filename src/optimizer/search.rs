@@ -6,6 +6,8 @@
 //! dynamic programming over their subsets; more are joined greedily, the smallest result first.
 //! Relations that nothing links become cross products, as late as possible.
 
+use std::collections::HashMap;
+
 use super::graph::{JoinGraph, Relations, Role};
 
 /// So many relations are joined in the best of all orders.
@@ -221,12 +223,14 @@ fn best_split(graph: &JoinGraph, table: &[Option<Side>], set: usize) -> Option<S
 
 /// Joins the two sides with the smallest result until one is left; linked ones first.
 fn greedy(graph: &JoinGraph, mut sides: Vec<Side>) -> Side {
+    let mut known: HashMap<Relations, f64> = HashMap::new();
     while sides.len() > 1 {
         let mut best: Option<(bool, f64, f64, usize, usize)> = None;
         for (i, a) in sides.iter().enumerate() {
             for (j, b) in sides.iter().enumerate().skip(i + 1) {
                 let Some(is_linked) = link(graph, a, b) else { continue };
-                let rows = graph.rows(a.set.union(b.set));
+                let set = a.set.union(b.set);
+                let rows = *known.entry(set).or_insert_with(|| graph.rows(set));
                 let cost = join_cost(graph, a, b, rows).min(join_cost(graph, b, a, rows));
                 let is_better = best.is_none_or(|(linked, least, cheapest, ..)| {
                     (!is_linked, rows, cost) < (!linked, least, cheapest)
