@@ -81,6 +81,7 @@
 //! | an SQL type | `catalog::model::ColumnType`, `catalog/types.rs`, `sql/types.rs`, `table/types.rs` | `tests/slt/types/`, `tests/it/interop.rs` |
 //! | a file format or reader option | `source/files.rs`, `source/options.rs` | `tests/slt/files/` |
 //! | a table function | `session/readers.rs` | `tests/slt/` |
+//! | the change feed | `catalog/feed.rs` (which files), `table/feed/` (which rows), `session/feed.rs` (arguments) | `tests/slt/changes/`, `tests/it/feed.rs` |
 //! | what differs between SQLite and PostgreSQL | `catalog/backend/` | `tests/it/postgres.rs`; all of `tests/slt` runs on both |
 //! | what a commit writes | `catalog/commit.rs`, conflicts in `catalog/conflict.rs` | `tests/it/interop.rs` |
 //! | a procedure of upkeep | `maintain/`, its parameters in `session/upkeep.rs` | `tests/slt/upkeep/`, `tests/it/upkeep.rs` |

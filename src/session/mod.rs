@@ -17,6 +17,7 @@ mod bind;
 mod constrain;
 mod define;
 mod dml;
+mod feed;
 mod history;
 mod inspect;
 mod label;

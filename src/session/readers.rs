@@ -15,13 +15,13 @@ use sqlparser::ast::{
     TableVersion, VisitMut, VisitorMut,
 };
 
-use super::{Planner, history};
+use super::{Planner, feed, history};
 use crate::diagnostic::Span;
 use crate::error::{Error, Result};
 use crate::source::files::{self, Format};
 use crate::source::options::{self, ReadOptions};
 use crate::sql::name::{self, fold};
-use crate::table::{READERS, Readers};
+use crate::table::{FeedKind, READERS, Readers};
 
 /// One thing to read.
 struct Reader {
@@ -35,6 +35,7 @@ enum What {
     Function { name: String, format: Format, arguments: Vec<FunctionArg> },
     Snapshots,
     Options,
+    Changes { kind: FeedKind, arguments: Vec<FunctionArg> },
     Earlier { name: ObjectName, version: Box<TableVersion> },
 }
 
@@ -58,6 +59,7 @@ async fn open(what: &What, planner: &Planner) -> Result<Arc<dyn TableProvider>> 
     let (names, format, options) = match what {
         What::Snapshots => return history::snapshots(planner.transaction()).await,
         What::Options => return super::options::options(planner.transaction()).await,
+        What::Changes { kind, arguments } => return planner.changes(*kind, arguments).await,
         What::Earlier { name, version } => return planner.earlier(name, version).await,
         What::File(name) => (vec![name.clone()], None, ReadOptions::default()),
         What::Function { name, format, arguments } => {
@@ -134,7 +136,7 @@ fn reader(name: &ObjectName, arguments: Option<&[FunctionArg]>) -> Option<(Strin
         }
         None if function == "snapshots" && arguments.is_empty() => What::Snapshots,
         None if function == "options" && arguments.is_empty() => What::Options,
-        None => return None,
+        None => What::Changes { kind: feed::kind(&function)?, arguments: arguments.to_vec() },
     };
     Some((key, what, function))
 }

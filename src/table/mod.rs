@@ -5,7 +5,7 @@
 //! `DataSourceExec` over Parquet ([`scan`]), so that every optimisation of DataFusion applies. No
 //! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]). Few
 //! rows may be in the catalog itself ([`inlined`]): they are one more input of a union. Row counts are exact, so `COUNT(*)`, and `MIN` and `MAX` where the bounds are, are answered without a
-//! scan.
+//! scan. A [`ChangeFeed`] is what came and went of a table between two snapshots, read likewise.
 //!
 //! Tables are read-only here: writes go through [`crate::write`].
 
@@ -14,6 +14,7 @@ mod bucket;
 pub(crate) mod convert;
 pub(crate) mod deletes;
 mod evolve;
+mod feed;
 pub(crate) mod inlined;
 pub(crate) mod partition;
 pub(crate) mod prune;
@@ -36,6 +37,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use self::bucket::BucketStatistics;
+pub(crate) use self::feed::{ChangeFeed, FeedKind};
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};
 use crate::catalog::Transaction;
@@ -88,7 +90,7 @@ impl LakeTable {
     ) -> Result<Vec<ScanFile>> {
         let columns = self.columns_with_stats(projection, filters).await?;
         let files = self.transaction.data_files(&self.table, &columns).await?;
-        self.check_readable(&files)?;
+        check_readable(&self.table, &files)?;
         let schema = self.layout.in_files();
         let bounds = |file| Arc::new(stats::bounds(file, self.layout.columns(), schema));
         let bounds: Vec<Arc<Statistics>> = files.iter().map(bounds).collect();
@@ -108,7 +110,7 @@ impl LakeTable {
     /// How many rows there are.
     pub(crate) async fn count(&self) -> Result<u64> {
         let files = self.transaction.data_files(&self.table, &[]).await?;
-        self.check_readable(&files)?;
+        check_readable(&self.table, &files)?;
         let at = self.transaction.base().id;
         let inlined = self.transaction.inlined_rows(&self.table).await?;
         let mut rows = inlined.iter().map(|group| group.rows.len() as u64).sum();
@@ -137,18 +139,6 @@ impl LakeTable {
         let affordable = n_files.saturating_mul(wanted.len()) <= MAX_STATS;
         let chosen = wanted.into_iter().filter(|column| affordable || is_filtered(column));
         Ok(chosen.map(|column| column.id).collect())
-    }
-
-    /// Refuses what another engine wrote and this reader would get wrong.
-    fn check_readable(&self, files: &[DataFile]) -> Result<()> {
-        match files.iter().any(|file| file.name_mapping.is_some()) {
-            false => Ok(()),
-            true => Err(Error::unsupported(format!(
-                "table \"{}\" has files that were added with a name mapping",
-                self.table.name
-            ))
-            .with_help("copy it with DuckDB into a new table: CREATE TABLE … AS SELECT")),
-        }
     }
 
     /// The rows that the catalog keeps.
@@ -194,6 +184,21 @@ pub(crate) async fn moved(
     let inlined = rows.inlined.iter().map(|group| layout.batch(group));
     let scan = scan::with_rows(scan, &layout, inlined.collect::<Result<_>>()?, None)?;
     scan::identified(scan, rows.columns.len(), rows.row_ids, rows.snapshots)
+}
+
+/// Refuses what another engine wrote and this reader would get wrong.
+fn check_readable<'f>(
+    table: &Table,
+    files: impl IntoIterator<Item = &'f DataFile>,
+) -> Result<()> {
+    match files.into_iter().any(|file| file.name_mapping.is_some()) {
+        false => Ok(()),
+        true => Err(Error::unsupported(format!(
+            "table \"{}\" has files that were added with a name mapping",
+            table.name
+        ))
+        .with_help("copy it with DuckDB into a new table: CREATE TABLE … AS SELECT")),
+    }
 }
 
 /// Whether a filter needs only columns that `schema` has.
