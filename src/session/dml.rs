@@ -45,8 +45,7 @@ impl Session {
         }
         self.change(async |session, transaction, staged| {
             let table = session.writable(transaction, &change.table).await?;
-            let rows = session.run_change(change, &table, transaction, staged).await?;
-            Ok(Outcome::Changed { tag: change.tag, rows: Some(rows) })
+            session.run_change(change, &table, transaction, staged).await
         })
         .await
     }
@@ -57,7 +56,7 @@ impl Session {
         table: &Table,
         transaction: &mut Transaction,
         staged: &Arc<Staged>,
-    ) -> Result<u64> {
+    ) -> Result<Outcome> {
         let query = query(change, table)?;
         let storage = Arc::clone(self.warehouse.storage());
         let pinned = Arc::new(transaction.clone());
@@ -74,9 +73,19 @@ impl Session {
         let once = matches!(change.with, With::Source { .. });
         let target = RowTarget::new(target().await?, target().await?, once)?;
         let changed = rows::change(plan, state.task_ctx(), Arc::new(target)).await?;
+        let outcome = match change.returning.is_empty() {
+            true => Outcome::Changed { tag: change.tag, rows: Some(changed.rows) },
+            false => {
+                let rows = match change.writes() {
+                    true => self.written_rows(table, &changed.written)?,
+                    false => self.rows_at(table, &changed.deleted, transaction).await?,
+                };
+                self.returned(&change.returning, &change.alias, rows, transaction).await?
+            }
+        };
         transaction.delete(table, changed.deleted);
         stage(transaction, table, changed.written);
-        Ok(changed.rows)
+        Ok(outcome)
     }
 
     /// TRUNCATE, and DELETE without a condition: every file ends.
@@ -108,9 +117,10 @@ impl Session {
 }
 
 impl RowChange {
-    /// Whether it is a DELETE of every row.
+    /// Whether it is a DELETE of every row that nobody asks to see again.
     fn is_everything(&self) -> bool {
-        matches!(self.clauses.as_slice(), [Clause { action: Action::Delete, .. }])
+        self.returning.is_empty()
+            && matches!(self.clauses.as_slice(), [Clause { action: Action::Delete, .. }])
             && matches!(&self.with, With::Tables { tables, selection: None } if tables.is_empty())
     }
 
@@ -187,9 +197,14 @@ fn from(change: &RowChange) -> Result<Vec<TableWithJoins>> {
 }
 
 fn target_factor(alias: &Ident) -> TableFactor {
+    reader_factor(TARGET, alias)
+}
+
+/// A table of the schema [`READERS`] under an alias.
+pub(super) fn reader_factor(name: &str, alias: &Ident) -> TableFactor {
     let part = |value: &str| ObjectNamePart::Identifier(Ident::with_quote('"', value));
     TableFactor::Table {
-        name: ObjectName(vec![part(READERS), part(TARGET)]),
+        name: ObjectName(vec![part(READERS), part(name)]),
         alias: Some(named(alias.clone())),
         args: None,
         with_hints: vec![],

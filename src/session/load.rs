@@ -56,7 +56,9 @@ impl Session {
         let table = self.constrain_new(transaction, schema, &table, create).await?;
         let sources: Vec<Option<usize>> = (0..table.columns.len()).map(Some).collect();
         let plan = conform(plan, &table.columns, &sources)?;
-        let rows = self.append(&state, plan, &table, transaction, staged).await?;
+        let written = self.write(&state, plan, &table, transaction, staged).await?;
+        let rows = written.rows();
+        stage(transaction, &table, written);
         Ok(Outcome::Changed { tag: "CREATE TABLE", rows: Some(rows) })
     }
 
@@ -71,8 +73,17 @@ impl Session {
                 false => sources_by_position(&table, &targets, insert, &plan)?,
             };
             let plan = conform(plan, &table.columns, &sources)?;
-            let rows = session.append(&state, plan, &table, transaction, staged).await?;
-            Ok(Outcome::Changed { tag: "INSERT", rows: Some(rows) })
+            let written = session.write(&state, plan, &table, transaction, staged).await?;
+            let outcome = match insert.returning.is_empty() {
+                true => Outcome::Changed { tag: "INSERT", rows: Some(written.rows()) },
+                false => {
+                    let rows = session.written_rows(&table, &written)?;
+                    let name = Ident::with_quote('"', &table.name);
+                    session.returned(&insert.returning, &name, rows, transaction).await?
+                }
+            };
+            stage(transaction, &table, written);
+            Ok(outcome)
         })
         .await
     }
@@ -98,22 +109,19 @@ impl Session {
         Ok(table)
     }
 
-    /// Runs a plan whose output fits `table`, and stages the files it becomes.
-    async fn append(
+    /// Runs a plan whose output fits `table`, and writes its rows.
+    async fn write(
         &self,
         state: &SessionState,
         plan: LogicalPlan,
         table: &Table,
-        transaction: &mut Transaction,
+        transaction: &Transaction,
         staged: &Arc<Staged>,
-    ) -> Result<u64> {
+    ) -> Result<Written> {
         let plan = state.create_physical_plan(&plan).await?;
         self.progress.watch(&plan);
         let target = self.target(state, table, transaction, staged).await?;
-        let written = write::write(plan, state.task_ctx(), Arc::new(target)).await?;
-        let rows = written.rows();
-        stage(transaction, table, written);
-        Ok(rows)
+        write::write(plan, state.task_ctx(), Arc::new(target)).await
     }
 
     /// Writes the rows that the catalog was to keep as files: a table is about to change its form, and

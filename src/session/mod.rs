@@ -30,6 +30,7 @@ mod plan;
 mod progress;
 mod readers;
 mod recase;
+mod returning;
 mod settings;
 mod travel;
 mod upkeep;

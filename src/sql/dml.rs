@@ -6,7 +6,7 @@
 
 use sqlparser::ast::{
     self, AssignmentTarget, Expr, FromTable, Ident, MergeAction, MergeClauseKind, MergeInsertKind,
-    ObjectName, TableFactor, TableWithJoins, UpdateTableFromKind, VisitMut, VisitorMut,
+    ObjectName, SelectItem, TableFactor, TableWithJoins, UpdateTableFromKind, VisitMut, VisitorMut,
 };
 
 use super::name::{self, RelationRef, fold};
@@ -23,6 +23,9 @@ pub(crate) struct RowChange {
     pub(crate) with: With,
     /// The first one that a row meets decides.
     pub(crate) clauses: Vec<Clause>,
+    /// What is asked of the rows, of those that went for DELETE, else of the new ones; empty without
+    /// RETURNING.
+    pub(crate) returning: Vec<SelectItem>,
 }
 
 /// What a target is joined with.
@@ -65,7 +68,7 @@ impl RowChange {
         refuse(
             "DELETE",
             &[
-                (delete.returning.is_some() || delete.output.is_some(), "RETURNING"),
+                (delete.output.is_some(), "OUTPUT"),
                 (!delete.order_by.is_empty(), "ORDER BY"),
                 (delete.limit.is_some(), "LIMIT"),
                 (!delete.tables.is_empty(), "a list of tables"),
@@ -82,14 +85,15 @@ impl RowChange {
         let tables = delete.using.unwrap_or_default();
         let with = With::Tables { tables, selection: delete.selection.map(Box::new) };
         let clause = Clause { when: When::Matched, predicate: None, action: Action::Delete };
-        Ok(Self { tag: "DELETE", table, alias, with, clauses: vec![clause] })
+        let returning = delete.returning.unwrap_or_default();
+        Ok(Self { tag: "DELETE", table, alias, with, clauses: vec![clause], returning })
     }
 
     pub(crate) fn of_update(update: ast::Update) -> Result<Self> {
         refuse(
             "UPDATE",
             &[
-                (update.returning.is_some() || update.output.is_some(), "RETURNING"),
+                (update.output.is_some(), "OUTPUT"),
                 (!update.order_by.is_empty(), "ORDER BY"),
                 (update.limit.is_some(), "LIMIT"),
                 (update.or.is_some(), "OR"),
@@ -105,11 +109,14 @@ impl RowChange {
         let with = With::Tables { tables, selection: update.selection.map(Box::new) };
         let action = Action::Update(assignments(update.assignments)?);
         let clause = Clause { when: When::Matched, predicate: None, action };
-        Ok(Self { tag: "UPDATE", table, alias, with, clauses: vec![clause] })
+        let returning = update.returning.unwrap_or_default();
+        Ok(Self { tag: "UPDATE", table, alias, with, clauses: vec![clause], returning })
     }
 
     pub(crate) fn of_merge(merge: ast::Merge) -> Result<Self> {
-        refuse("MERGE", &[(merge.output.is_some(), "RETURNING")])?;
+        refuse("MERGE", &[(merge.output.is_some(), "RETURNING")]).map_err(|e| {
+            e.with_help("table_changes('t', n, n) tells what snapshot n has changed")
+        })?;
         let target = TableWithJoins { relation: merge.table, joins: vec![] };
         let (table, alias) = target_of(target, "MERGE")?;
         let clauses = merge.clauses.into_iter().map(clause).collect::<Result<Vec<_>>>()?;
@@ -117,7 +124,7 @@ impl RowChange {
             return Err(Error::invalid("MERGE has no WHEN clause").or_span(table.span));
         }
         let with = With::Source { source: Box::new(merge.source), on: merge.on };
-        Ok(Self { tag: "MERGE", table, alias, with, clauses })
+        Ok(Self { tag: "MERGE", table, alias, with, clauses, returning: vec![] })
     }
 
     /// Shows every expression and query in it to `visitor`.
@@ -147,7 +154,7 @@ impl RowChange {
                 Action::Insert { values, .. } => values.visit(visitor)?,
             }
         }
-        std::ops::ControlFlow::Continue(())
+        self.returning.visit(visitor)
     }
 }
 

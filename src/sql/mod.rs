@@ -20,7 +20,9 @@ pub mod script;
 mod tokens;
 pub mod types;
 
-use sqlparser::ast::{ColumnDef, DataType, Expr, Ident, Query, Statement as Ast, TableConstraint};
+use sqlparser::ast::{
+    ColumnDef, DataType, Expr, Ident, Query, SelectItem, Statement as Ast, TableConstraint,
+};
 
 pub(crate) use expr::{columns_of, parse_expr, rename_column, spell};
 pub use name::RelationRef;
@@ -214,6 +216,8 @@ pub(crate) struct Insert {
     pub(crate) by_name: bool,
     /// `None` is DEFAULT VALUES.
     pub(crate) source: Option<Box<Query>>,
+    /// What is asked of the new rows; empty without RETURNING.
+    pub(crate) returning: Vec<SelectItem>,
 }
 
 #[derive(Debug, Clone)]

@@ -340,15 +340,22 @@ impl StatementParser<'_> {
             }
             false => Some(self.query()?),
         };
-        for clause in ["on", "returning"] {
-            let token = self.parser.peek_token();
-            if self.word(clause) {
-                let clause = if clause == "on" { "ON CONFLICT" } else { "RETURNING" };
-                return Err(Error::unsupported(format!("INSERT … {clause} is not supported"))
-                    .or_span(name::span(token.span)));
-            }
+        let token = self.parser.peek_token();
+        if self.word("on") {
+            return Err(Error::unsupported("INSERT … ON CONFLICT is not supported")
+                .with_help("MERGE INTO updates the rows that are there and inserts the others")
+                .or_span(name::span(token.span)));
         }
-        Ok(Command::Insert(Insert { table, columns, by_name, source }))
+        let returning = self.returning()?;
+        Ok(Command::Insert(Insert { table, columns, by_name, source, returning }))
+    }
+
+    /// `[RETURNING items]`.
+    fn returning(&mut self) -> Result<Vec<ast::SelectItem>> {
+        if !self.word("returning") {
+            return Ok(vec![]);
+        }
+        self.parser.parse_comma_separated(Parser::parse_select_item).map_err(|e| self.syntax(e))
     }
 
     fn parenthesised_query(&self) -> bool {
@@ -408,7 +415,8 @@ impl StatementParser<'_> {
             None => format!("SELECT * FROM read_csv({file}{arguments})"),
         };
         let source = Some(subquery(&query, Some(span))?);
-        Ok(Command::Insert(Insert { table, columns, by_name: false, source }))
+        let (by_name, returning) = (false, vec![]);
+        Ok(Command::Insert(Insert { table, columns, by_name, source, returning }))
     }
 
     fn file_name(&mut self) -> Result<(String, Span)> {

@@ -11,6 +11,7 @@
 
 mod adapter;
 mod bucket;
+mod chosen;
 pub(crate) mod convert;
 pub(crate) mod deletes;
 mod evolve;
@@ -37,6 +38,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use self::bucket::BucketStatistics;
+pub(crate) use self::chosen::ChosenRows;
 pub(crate) use self::feed::{ChangeFeed, FeedKind};
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};
