@@ -32,6 +32,7 @@ mod readers;
 mod recase;
 mod returning;
 mod settings;
+mod spell;
 mod travel;
 mod upkeep;
 

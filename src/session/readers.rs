@@ -35,6 +35,7 @@ enum What {
     Function { name: String, format: Format, arguments: Vec<FunctionArg> },
     Snapshots,
     Options,
+    TableInfo,
     Changes { kind: FeedKind, arguments: Vec<FunctionArg> },
     Earlier { name: ObjectName, version: Box<TableVersion> },
 }
@@ -59,6 +60,7 @@ async fn open(what: &What, planner: &Planner) -> Result<Arc<dyn TableProvider>> 
     let (names, format, options) = match what {
         What::Snapshots => return history::snapshots(planner.transaction()).await,
         What::Options => return super::options::options(planner.transaction()).await,
+        What::TableInfo => return history::table_info(planner.transaction()).await,
         What::Changes { kind, arguments } => return planner.changes(*kind, arguments).await,
         What::Earlier { name, version } => return planner.earlier(name, version).await,
         What::File(name) => (vec![name.clone()], None, ReadOptions::default()),
@@ -136,6 +138,7 @@ fn reader(name: &ObjectName, arguments: Option<&[FunctionArg]>) -> Option<(Strin
         }
         None if function == "snapshots" && arguments.is_empty() => What::Snapshots,
         None if function == "options" && arguments.is_empty() => What::Options,
+        None if function == "table_info" && arguments.is_empty() => What::TableInfo,
         None => What::Changes { kind: feed::kind(&function)?, arguments: arguments.to_vec() },
     };
     Some((key, what, function))

@@ -2,7 +2,7 @@
 //!
 //! [`script`] splits a whole text into [`Statement`]s by its tokens (never by lines) after
 //! replacing `:name` variables; [`tokens`] smooths what sqlparser would misread; [`parser`] turns
-//! the tokens of one statement into a [`Command`], [`dml`] those that change rows; [`types`] maps SQL
+//! the tokens of one statement into a [`Command`], [`dml`] and [`merge`] those that change rows; [`types`] maps SQL
 //! type names. Every span counts in the text as the user wrote it, because the
 //! tokens keep their places through substitution.
 //!
@@ -14,6 +14,7 @@ mod create;
 pub(crate) mod dml;
 mod expr;
 mod limits;
+mod merge;
 pub mod name;
 mod parser;
 pub mod script;

@@ -179,9 +179,11 @@ impl StatementParser<'_> {
             };
         };
         match keyword {
-            Keyword::SELECT | Keyword::WITH | Keyword::FROM | Keyword::VALUES | Keyword::TABLE => {
+            Keyword::SELECT | Keyword::FROM | Keyword::VALUES | Keyword::TABLE => {
                 self.query().map(Command::Query)
             }
+            Keyword::WITH => self.with(),
+            Keyword::MERGE => self.merge(),
             Keyword::EXPLAIN => self.explain(),
             Keyword::DESCRIBE | Keyword::DESC => {
                 self.parser.next_token();
@@ -215,6 +217,39 @@ impl StatementParser<'_> {
                 from_ast(ast).map_err(|e| e.or_span(name::span(first.span)))
             }
         }
+    }
+
+    /// `WITH … ` before a query, or before a statement that changes rows by one.
+    fn with(&mut self) -> Result<Command> {
+        let start = self.parser.next_token();
+        let ctes = ast::With {
+            with_token: start.clone().into(),
+            recursive: self.word("recursive"),
+            cte_tables: self
+                .parser
+                .parse_comma_separated(Parser::parse_cte)
+                .map_err(|e| self.syntax(e))?,
+        };
+        let mut command = self.command()?;
+        match &mut command {
+            Command::Query(query) | Command::Insert(Insert { source: Some(query), .. }) => {
+                match &mut query.with {
+                    Some(own) => {
+                        own.recursive |= ctes.recursive;
+                        own.cte_tables.splice(0..0, ctes.cte_tables);
+                    }
+                    none => *none = Some(ctes),
+                }
+            }
+            Command::ChangeRows(change) => change.ctes = Some(ctes),
+            _ => {
+                let message = "WITH stands before a query, INSERT, UPDATE, DELETE or MERGE";
+                return Err(
+                    Error::new(ErrorKind::Syntax, message).or_span(name::span(start.span))
+                );
+            }
+        }
+        Ok(command)
     }
 
     pub(super) fn query(&mut self) -> Result<Box<Query>> {
@@ -351,7 +386,7 @@ impl StatementParser<'_> {
     }
 
     /// `[RETURNING items]`.
-    fn returning(&mut self) -> Result<Vec<ast::SelectItem>> {
+    pub(super) fn returning(&mut self) -> Result<Vec<ast::SelectItem>> {
         if !self.word("returning") {
             return Ok(vec![]);
         }
@@ -599,7 +634,6 @@ fn from_ast(ast: Ast) -> Result<Command> {
         }
         Ast::Delete(delete) => Command::ChangeRows(Box::new(RowChange::of_delete(delete)?)),
         Ast::Update(update) => Command::ChangeRows(Box::new(RowChange::of_update(update)?)),
-        Ast::Merge(merge) => Command::ChangeRows(Box::new(RowChange::of_merge(merge)?)),
         Ast::Truncate(truncate) => {
             let names = truncate.table_names.iter();
             let tables = names.map(|target| RelationRef::from_ast(&target.name));
