@@ -97,6 +97,7 @@ mod config;
 pub mod diagnostic;
 pub mod error;
 mod maintain;
+mod optimizer;
 mod session;
 mod source;
 pub mod sql;

@@ -18,6 +18,7 @@ use crate::catalog::options::Scope;
 use crate::catalog::{Access, Address, Catalog, PostgresUrl};
 use crate::config::{Config, Location};
 use crate::error::{Error, ErrorKind, Result};
+use crate::optimizer;
 use crate::session::{Planner, Session};
 use crate::storage::{self, Storage};
 use crate::table::types::TypeNames;
@@ -328,10 +329,13 @@ fn template(config: &Config, runtime: Arc<RuntimeEnv>, name: &str) -> SessionSta
     let options = session.options_mut();
     options.sql_parser.collect_spans = true;
     options.explain.logical_plan_only = false;
+    options.extensions.insert(optimizer::Settings::default());
     SessionStateBuilder::new()
         .with_config(session)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_optimizer_rules(optimizer::rules())
+        .with_physical_optimizer_rules(optimizer::physical_rules())
         .with_type_planner(Arc::new(TypeNames))
         .build()
 }

@@ -125,15 +125,10 @@ impl Catalog {
     }
 
     /// Up to how many rows of a write are kept in the catalog; none if this table's cannot be.
-    pub async fn inlining_limit(&self, table: &Table, is_new: bool) -> Result<usize> {
-        let tables = self.inlined_tables(table.id).await?;
-        if (!is_new && tables.is_empty()) || columns(self.backend(), &table.columns).is_none() {
+    pub async fn inlining_limit(&self, table: &Table) -> Result<usize> {
+        if columns(self.backend(), &table.columns).is_none() {
             return Ok(0);
         }
-        self.inlining_option(table).await
-    }
-
-    pub(super) async fn inlining_option(&self, table: &Table) -> Result<usize> {
         let limit = self.options_of(table).await?.remove("data_inlining_row_limit");
         Ok(limit.and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_LIMIT))
     }
@@ -164,15 +159,38 @@ impl Catalog {
 
 impl Writer<'_> {
     /// Makes the table for rows of the present form.
-    pub(super) async fn create_inlined_table(&mut self, id: TableId, table: &Table) -> Result<()> {
-        let Some(columns) = columns(self.transaction.backend(), &table.columns) else {
-            return Ok(());
-        };
+    pub(super) async fn create_inlined_table(
+        &mut self,
+        id: TableId,
+        definitions: &str,
+    ) -> Result<String> {
         let version = self.snapshot.schema_version;
         let name = name(id, version);
-        self.transaction.execute(&format!("CREATE TABLE {name}({columns})"), &[]).await?;
-        let row = vec![id.0.into(), name.into(), version.into()];
-        self.transaction.insert("ducklake_inlined_data_tables", vec![row]).await
+        self.transaction.execute(&format!("CREATE TABLE {name}({definitions})"), &[]).await?;
+        let row = vec![id.0.into(), name.clone().into(), version.into()];
+        self.transaction.insert("ducklake_inlined_data_tables", vec![row]).await?;
+        Ok(name)
+    }
+
+    /// The newest inlined table, which has the present form. It is made when the first rows come: a
+    /// database with a table more for each table takes long to open. Other sessions know what they
+    /// have seen as long as the schema version is the same, so it is another one then.
+    async fn inlined_table(&mut self, id: TableId, current: &[Column]) -> Result<String> {
+        let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1 \
+                   ORDER BY schema_version DESC LIMIT 1";
+        if let Some(row) = self.transaction.query(sql, &[id.0.into()]).await?.first() {
+            return row.text(0);
+        }
+        let definitions = columns(self.transaction.backend(), current)
+            .ok_or_else(|| Error::internal("rows that the catalog cannot keep"))?;
+        self.begin_schema_version();
+        let version = self.snapshot.schema_version;
+        let sql =
+            "SELECT 1 FROM ducklake_schema_versions WHERE table_id = $1 AND schema_version = $2";
+        if self.transaction.query(sql, &[id.0.into(), version.into()]).await?.is_empty() {
+            self.version_schema(id).await?;
+        }
+        self.create_inlined_table(id, &definitions).await
     }
 
     /// Ends rows that are kept in the catalog. Each of them must still be there.
@@ -211,11 +229,7 @@ impl Writer<'_> {
         rows: &[InlinedRows],
         mut next_row_id: i64,
     ) -> Result<i64> {
-        let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1 \
-                   ORDER BY schema_version DESC LIMIT 1";
-        let table = self.transaction.query(sql, &[id.0.into()]).await?;
-        let table = table.first().ok_or_else(|| Error::internal("no table for inlined rows"))?;
-        let table = quoted(&table.text(0)?);
+        let table = quoted(&self.inlined_table(id, current).await?);
         let first = next_row_id;
         let sql = insert_sql(self.transaction.backend(), &table, current);
         for group in rows {

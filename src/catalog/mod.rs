@@ -30,12 +30,14 @@ mod feed;
 mod files;
 mod flush;
 mod inlined;
+mod known;
 mod layout;
 pub mod model;
 pub mod options;
 mod read;
 mod rows;
 mod schema;
+mod summary;
 mod transaction;
 mod types;
 mod widen;
@@ -71,6 +73,7 @@ pub struct Catalog {
 struct Inner {
     backend: Backend,
     data_path: String,
+    known: known::Known,
 }
 
 /// The settings of the whole catalog.
@@ -105,7 +108,11 @@ impl Catalog {
             )
             .with_help("restore it from a backup")
         })?;
-        Ok(Self { inner: Arc::new(Inner { backend, data_path }) })
+        Ok(Self::new(backend, data_path))
+    }
+
+    fn new(backend: Backend, data_path: String) -> Self {
+        Self { inner: Arc::new(Inner { backend, data_path, known: known::Known::default() }) }
     }
 
     /// Where the files are, with the trailing `/`.
@@ -116,8 +123,7 @@ impl Catalog {
     /// The same catalog with its files elsewhere, for this process.
     #[must_use]
     pub fn with_data_path(&self, path: &str) -> Self {
-        let inner = Inner { backend: self.backend().clone(), data_path: path.to_owned() };
-        Self { inner: Arc::new(inner) }
+        Self::new(self.backend().clone(), path.to_owned())
     }
 
     /// Records that the files have moved.
@@ -151,6 +157,10 @@ impl Catalog {
 
     fn backend(&self) -> &Backend {
         &self.inner.backend
+    }
+
+    fn known(&self) -> &known::Known {
+        &self.inner.known
     }
 
     fn name(&self) -> &str {

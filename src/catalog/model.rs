@@ -474,3 +474,23 @@ pub struct TableStats {
     /// Bytes of files ever added.
     pub file_size_bytes: u64,
 }
+
+/// What is known of a table as a whole, for estimates: of its newest rows, deletions not subtracted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableSummary {
+    /// How many rows it has.
+    pub record_count: u64,
+    /// Its leaf columns.
+    pub columns: BTreeMap<ColumnId, ColumnSummary>,
+}
+
+/// What is known of a column of a table as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnSummary {
+    /// Whether there is a NULL.
+    pub contains_null: Option<bool>,
+    /// A lower bound.
+    pub min: Option<String>,
+    /// An upper bound.
+    pub max: Option<String>,
+}

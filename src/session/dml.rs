@@ -61,8 +61,9 @@ impl Session {
         let query = query(change, table)?;
         let storage = Arc::clone(self.warehouse.storage());
         let pinned = Arc::new(transaction.clone());
+        let summary = transaction.summary(table).await?;
         let target = LakeTable::with_identity(table.clone(), pinned, storage)?;
-        let target: Arc<dyn TableProvider> = Arc::new(target);
+        let target: Arc<dyn TableProvider> = Arc::new(target.summarized(&summary));
         let planner = self.planner_on(transaction).reading(TARGET, target);
         let Planned { state, plan } = planner.query(&query).await?;
         let columns = if change.writes() { table.columns.as_slice() } else { &[] };

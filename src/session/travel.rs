@@ -99,7 +99,9 @@ impl Planner {
         match self.found(name).await? {
             (_, Relation::Table(table)) => {
                 let storage = Arc::clone(self.storage());
-                Ok(Arc::new(LakeTable::new(table, transaction, storage)?))
+                let summary = transaction.summary(&table).await?;
+                let table = LakeTable::new(table, transaction, storage)?;
+                Ok(Arc::new(table.summarized(&summary)))
             }
             (schema, Relation::View(view)) => self.view(view, schema).await,
         }

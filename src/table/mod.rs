@@ -43,7 +43,9 @@ pub(crate) use self::feed::{ChangeFeed, FeedKind};
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};
 use crate::catalog::Transaction;
-use crate::catalog::model::{Column, ColumnId, DataFile, InlinedRows, SnapshotId, Table};
+use crate::catalog::model::{
+    Column, ColumnId, DataFile, InlinedRows, SnapshotId, Table, TableSummary,
+};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
@@ -60,6 +62,8 @@ pub(crate) struct LakeTable {
     layout: Layout,
     transaction: Arc<Transaction>,
     storage: Arc<Storage>,
+    /// Of the table as a whole, for estimates.
+    summary: Option<Statistics>,
 }
 
 impl LakeTable {
@@ -70,7 +74,7 @@ impl LakeTable {
         storage: Arc<Storage>,
     ) -> Result<Self> {
         let layout = Layout::of_columns(&table.columns)?;
-        Ok(Self { table: Arc::new(table), layout, transaction, storage })
+        Ok(Self { table: Arc::new(table), layout, transaction, storage, summary: None })
     }
 
     /// The table with the [identity](types::Identity) of each row after its columns.
@@ -80,7 +84,14 @@ impl LakeTable {
         storage: Arc<Storage>,
     ) -> Result<Self> {
         let layout = Layout::with_identity(&table.columns)?;
-        Ok(Self { table: Arc::new(table), layout, transaction, storage })
+        Ok(Self { table: Arc::new(table), layout, transaction, storage, summary: None })
+    }
+
+    /// The same, and the optimizer is told what the catalog knows of the table as a whole.
+    pub(crate) fn summarized(mut self, summary: &TableSummary) -> Self {
+        let columns = self.layout.columns();
+        self.summary = Some(stats::estimates(summary, columns, self.layout.schema()));
+        self
     }
 
     /// The files that may hold a row that matches `filters`, with what is known of each.
@@ -216,6 +227,10 @@ impl TableProvider for LakeTable {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        self.summary.clone()
     }
 
     fn supports_filters_pushdown(

@@ -23,6 +23,7 @@ mod interop;
 mod kill;
 mod layout;
 mod postgres;
+mod queries;
 mod s3;
 #[path = "../support/services.rs"]
 mod services;
