@@ -60,52 +60,97 @@ const THEIR_UPKEEP: [&str; 3] = [
     "CALL ducklake_rewrite_data_files('lake', 't', delete_threshold => 0)",
 ];
 
-fn work(path: &Path, duck: &DuckDb, rng: &mut Rng, step: i64) -> String {
-    let is_ours = rng.u8(..3) > 0;
-    let statements: Vec<String> = match rng.u8(..8) {
-        0..4 => vec![change(rng, step)],
-        4 => several(rng, step),
-        5 if is_ours => vec![
-            "BEGIN".into(),
-            insert(step, step * 100, step * 100 + 30),
-            format!("UPDATE t SET v = -v WHERE id >= {}", step * 100 + 20),
-            format!("DELETE FROM t WHERE id = {} OR id % 7 = 0", step * 100 + 25),
-            "COMMIT".into(),
-        ],
-        _ if is_ours => vec![rng.choice(OUR_UPKEEP).unwrap().to_owned()],
-        _ => vec![rng.choice(THEIR_UPKEEP).unwrap().to_owned()],
-    };
-    let text = statements.join("; ");
-    match is_ours {
-        true => drop(sql(path, &text)),
-        false => drop(duck.all(&statements.iter().map(String::as_str).collect::<Vec<_>>())),
-    }
-    format!("{}: {text}", if is_ours { "ours" } else { "theirs" })
+/// A table's past: what is done to it, and what every snapshot made of it. Its rows are looked at when
+/// they are new: files that one engine has left, the other may still read wrong in an earlier version
+/// after it has moved deletes of them.
+struct Past<'a> {
+    path: &'a Path,
+    duck: DuckDb,
+    states: Vec<State>,
+    done: Vec<String>,
 }
 
-/// The table as of each snapshot from the first one on.
-fn states(path: &Path, duck: &DuckDb, newest: i64, done: &[String]) -> Vec<State> {
-    let at = |version, columns| format!("SELECT {columns} FROM t AT (VERSION => {version})");
-    let queries: Vec<String> = (1..=newest).map(|v| at(v, "rowid, id, v")).collect();
-    let answers = duck.all(&queries.iter().map(String::as_str).collect::<Vec<_>>());
-    let number = |text: &Option<String>| text.as_ref().unwrap().parse::<i64>().unwrap();
-    let states = answers.iter().zip(1..).map(|(rows, version)| {
-        let row = |row: &Vec<Option<String>>| {
-            (number(&row[0]), (number(&row[1]), number(&row[2])))
+impl Past<'_> {
+    fn work(&mut self, rng: &mut Rng, step: i64) {
+        let is_ours = rng.u8(..3) > 0;
+        let mut statements: Vec<String> = match rng.u8(..8) {
+            0..4 => vec![change(rng, step)],
+            4 => several(rng, step),
+            5 if is_ours => vec![
+                "BEGIN".into(),
+                insert(step, step * 100, step * 100 + 30),
+                format!("UPDATE t SET v = -v WHERE id >= {}", step * 100 + 20),
+                format!("DELETE FROM t WHERE id = {} OR id % 7 = 0", step * 100 + 25),
+                "COMMIT".into(),
+            ],
+            _ if is_ours => vec![rng.choice(OUR_UPKEEP).unwrap().to_owned()],
+            _ => vec![rng.choice(THEIR_UPKEEP).unwrap().to_owned()],
         };
+        let text = statements.join("; ");
+        self.done.push(format!("{}: {text}", if is_ours { "ours" } else { "theirs" }));
+        if is_ours {
+            sql(self.path, &text);
+            statements.clear();
+        }
+        statements.push("SELECT rowid, id, v FROM t".into());
+        let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
+        let rows = self.duck.all(&statements).pop().unwrap();
+        let number = |text: &Option<String>| text.as_ref().unwrap().parse::<i64>().unwrap();
+        let row = |row: &Vec<Option<String>>| (number(&row[0]), (number(&row[1]), number(&row[2])));
         let state: State = rows.iter().map(row).collect();
-        assert_eq!(state.len(), rows.len(), "row ids at {version}\n{}", done.join("\n"));
-        state
-    });
-    let states: Vec<State> = states.collect();
-    for (version, state) in (1..).zip(&states) {
-        let ours = sql(path, &format!("{} ORDER BY id, v", at(version, "id, v")));
-        let mut theirs: Vec<(i64, i64)> = state.values().copied().collect();
-        theirs.sort_unstable();
-        let theirs: String = theirs.iter().map(|(id, v)| format!("{id},{v}\n")).collect();
-        assert_eq!(ours, theirs, "version {version}\n{}", done.join("\n"));
+        assert_eq!(state.len(), rows.len(), "row ids are given once\n{}", self.done());
+        let newest = sql(self.path, "SELECT max(snapshot_id) FROM snapshots()");
+        self.states.resize(newest.trim().parse().unwrap(), state);
     }
-    states
+
+    fn done(&self) -> String {
+        self.done.join("\n")
+    }
+
+    fn newest(&self) -> i64 {
+        self.states.len().try_into().unwrap()
+    }
+
+    /// Every version is what it was when it was the newest.
+    fn check_versions(&self) {
+        for (version, state) in (1..).zip(&self.states) {
+            let rows = format!("SELECT id, v FROM t AT (VERSION => {version}) ORDER BY id, v");
+            let mut then: Vec<(i64, i64)> = state.values().copied().collect();
+            then.sort_unstable();
+            let then: String = then.iter().map(|(id, v)| format!("{id},{v}\n")).collect();
+            assert_eq!(sql(self.path, &rows), then, "version {version}\n{}", self.done());
+        }
+    }
+
+    fn check_changes(&self, first: i64, last: i64) {
+        let told = format!(
+            "SELECT snapshot_id, rowid, change_type, id, v FROM table_changes('t', {first}, {last})"
+        );
+        let told = lines(&sql(self.path, &told));
+        let expected = expected(&self.states, first, last);
+        let missing: Vec<&String> = expected.difference(&told).take(5).collect();
+        let wrong: Vec<&String> = told.difference(&expected).take(5).collect();
+        assert!(
+            missing.is_empty() && wrong.is_empty(),
+            "from {first} to {last}: not told {missing:?}, told {wrong:?}\n{}",
+            self.done()
+        );
+        // Its halves, by one column and on a condition.
+        let half = |function, images: [&str; 2]| {
+            let ids = format!("SELECT rowid FROM {function}('t', {first}, {last}) WHERE v > 1000");
+            let ids = sql(self.path, &ids);
+            let mut ids: Vec<i64> = ids.lines().map(|id| id.parse().unwrap()).collect();
+            let parts = expected.iter().map(|line| line.split(',').collect::<Vec<_>>());
+            let parts = parts.filter(|parts| images.contains(&parts[2]));
+            let parts = parts.filter(|parts| parts[4].parse::<i64>().unwrap() > 1000);
+            let mut wanted: Vec<i64> = parts.map(|parts| parts[1].parse().unwrap()).collect();
+            ids.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(ids, wanted, "{function} from {first} to {last}\n{}", self.done());
+        };
+        half("table_insertions", ["insert", "update_postimage"]);
+        half("table_deletions", ["delete", "update_preimage"]);
+    }
 }
 
 /// What the feed has to tell from one snapshot to another.
@@ -141,35 +186,6 @@ fn lines(text: &str) -> BTreeSet<String> {
     lines
 }
 
-#[track_caller]
-fn check(path: &Path, states: &[State], (first, last): (i64, i64), done: &[String]) {
-    let told = format!(
-        "SELECT snapshot_id, rowid, change_type, id, v FROM table_changes('t', {first}, {last})"
-    );
-    let (told, expected) = (lines(&sql(path, &told)), expected(states, first, last));
-    let missing: Vec<&String> = expected.difference(&told).take(5).collect();
-    let wrong: Vec<&String> = told.difference(&expected).take(5).collect();
-    assert!(
-        missing.is_empty() && wrong.is_empty(),
-        "from {first} to {last}: not told {missing:?}, told {wrong:?}\n{}",
-        done.join("\n")
-    );
-    // Its halves, by one column and on a condition.
-    let half = |function, images: [&str; 2]| {
-        let ids = format!("SELECT rowid FROM {function}('t', {first}, {last}) WHERE v > 1000");
-        let mut ids: Vec<i64> = sql(path, &ids).lines().map(|id| id.parse().unwrap()).collect();
-        let parts = expected.iter().map(|line| line.split(',').collect::<Vec<_>>());
-        let parts = parts.filter(|parts| images.contains(&parts[2]));
-        let parts = parts.filter(|parts| parts[4].parse::<i64>().unwrap() > 1000);
-        let mut wanted: Vec<i64> = parts.map(|parts| parts[1].parse().unwrap()).collect();
-        ids.sort_unstable();
-        wanted.sort_unstable();
-        assert_eq!(ids, wanted, "{function} from {first} to {last}\n{}", done.join("\n"));
-    };
-    half("table_insertions", ["insert", "update_postimage"]);
-    half("table_deletions", ["delete", "update_preimage"]);
-}
-
 #[test]
 fn what_a_snapshot_changed_is_the_difference_to_the_one_before() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
@@ -181,14 +197,15 @@ fn what_a_snapshot_changed_is_the_difference_to_the_one_before() {
         let path = dir.path().join("w");
         let Some(duck) = duckdb(&path) else { return };
         sql(&path, "CREATE TABLE t (id BIGINT, v BIGINT)");
-        let done: Vec<String> = (1..=16).map(|step| work(&path, &duck, &mut rng, step)).collect();
-        let newest = sql(&path, "SELECT max(snapshot_id) FROM snapshots()");
-        let newest: i64 = newest.trim().parse().unwrap();
-        let states = states(&path, &duck, newest, &done);
-        check(&path, &states, (1, newest), &done);
+        let states = vec![State::new()];
+        let mut past = Past { path: &path, duck, states, done: vec![] };
+        (1..=16).for_each(|step| past.work(&mut rng, step));
+        past.check_versions();
+        let newest = past.newest();
+        past.check_changes(1, newest);
         for _ in 0..4 {
             let first = rng.i64(1..=newest);
-            check(&path, &states, (first, rng.i64(first..=newest)), &done);
+            past.check_changes(first, rng.i64(first..=newest));
         }
     }
 }
