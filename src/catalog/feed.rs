@@ -161,7 +161,10 @@ impl Transaction {
     }
 
     /// The first snapshot that is not older than `time`; the one after the pinned one, if all are.
-    pub(crate) async fn first_since(&self, time: chrono::DateTime<chrono::Utc>) -> Result<SnapshotId> {
+    pub(crate) async fn first_since(
+        &self,
+        time: chrono::DateTime<chrono::Utc>,
+    ) -> Result<SnapshotId> {
         let newest = self.base.id;
         let before = time - chrono::TimeDelta::microseconds(1);
         let older = self.catalog.snapshot_at(before, newest).await?;

@@ -197,8 +197,10 @@ impl Joins {
     pub(super) fn relations(&self, expr: &Expr) -> Relations {
         let mut found = Relations::default();
         for column in expr.column_refs() {
-            let has = |part: &Part| part.filtering.is_none() && part.plan.schema().has_column(column);
-            found = found.union(self.parts.iter().position(has).map(Relations::one).unwrap_or_default());
+            let has =
+                |part: &Part| part.filtering.is_none() && part.plan.schema().has_column(column);
+            found = found
+                .union(self.parts.iter().position(has).map(Relations::one).unwrap_or_default());
         }
         found
     }

@@ -273,7 +273,9 @@ fn joined(join: &Join) -> Estimate {
     let inner = rows_of_join(join, &left, &right);
     let kept = |one: &Estimate, other: &Estimate| {
         let keys = join.on.iter().map(|(l, r)| match std::ptr::eq(one, &left) {
-            true => (one.expression(join.left.schema(), l), other.expression(join.right.schema(), r)),
+            true => {
+                (one.expression(join.left.schema(), l), other.expression(join.right.schema(), r))
+            }
             false => {
                 (one.expression(join.right.schema(), r), other.expression(join.left.schema(), l))
             }

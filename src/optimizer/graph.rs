@@ -168,7 +168,8 @@ impl JoinGraph {
         let mut rows = 1.0;
         let mut joined = Relations::default();
         while !left.is_empty() {
-            let next = left.iter().position(|&index| self.are_linked(joined, Relations::one(index)));
+            let next =
+                left.iter().position(|&index| self.are_linked(joined, Relations::one(index)));
             let next = left.remove(next.unwrap_or(0));
             rows *= self.relations[next].rows * self.fraction(joined, next);
             joined = joined.union(Relations::one(next));
@@ -205,9 +206,8 @@ impl JoinGraph {
         let mut fraction = 1.0;
         while !open.is_empty() {
             // The keys with one other relation are a key together; so few other relations are best.
-            let with = |other: usize| {
-                move |class: &&&Class| class.of.contains(Relations::one(other))
-            };
+            let with =
+                |other: usize| move |class: &&&Class| class.of.contains(Relations::one(other));
             let shared = |other: usize| open.iter().filter(with(other)).count();
             let other = joined.iter().max_by_key(|&other| (shared(other), usize::MAX - other));
             let Some(other) = other else { break };
@@ -291,8 +291,7 @@ mod tests {
     #[test]
     fn a_filtering_relation_adds_no_rows() {
         let needs = Relations::one(0);
-        let role =
-            Role::Filtering { needs, keeps: 0.1, is_keyless: false, hashes_filtered: false };
+        let role = Role::Filtering { needs, keeps: 0.1, is_keyless: false, hashes_filtered: false };
         let relations = vec![relation(1000.0, 1000.0), Relation { role, ..relation(5e6, 5e6) }];
         let graph = JoinGraph::new(relations, &[], vec![]);
         assert_eq!(graph.rows([0, 1].into_iter().collect()), 100.0);

@@ -19,8 +19,7 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, JoinType, NullEquality, Result};
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Filter, Join, JoinConstraint, LogicalPlan, Projection,
-    SubqueryAlias,
+    Aggregate, Distinct, Expr, Filter, Join, JoinConstraint, LogicalPlan, Projection, SubqueryAlias,
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
@@ -186,8 +185,7 @@ fn is_filtered_table(plan: &LogicalPlan) -> bool {
 
 /// The plan with what it aggregates filtered by `keys`; `None` if `column` is not what it groups by.
 fn push(plan: &LogicalPlan, column: &Column, keys: &LogicalPlan) -> Result<Option<LogicalPlan>> {
-    let index =
-        plan.schema().index_of_column_by_name(column.relation.as_ref(), &column.name);
+    let index = plan.schema().index_of_column_by_name(column.relation.as_ref(), &column.name);
     let Some(index) = index else { return Ok(None) };
     let below = |input: &LogicalPlan| push(input, &input.schema().columns()[index], keys);
     Ok(match plan {
@@ -208,8 +206,7 @@ fn push(plan: &LogicalPlan, column: &Column, keys: &LogicalPlan) -> Result<Optio
                 return Ok(None);
             };
             let input = push(&projection.input, &inner, keys)?;
-            let project =
-                |input| Projection::try_new(projection.expr.clone(), Arc::new(input));
+            let project = |input| Projection::try_new(projection.expr.clone(), Arc::new(input));
             input.map(project).transpose()?.map(LogicalPlan::Projection)
         }
         LogicalPlan::Aggregate(aggregate) => {

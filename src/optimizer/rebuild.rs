@@ -69,8 +69,7 @@ impl Model {
         let conditions = joins.conditions.iter().map(|expr| What::True(expr.clone()));
         let terms = pairs.into_iter().map(|(l, r)| What::Equal(l, r)).chain(conditions);
         let terms = terms.map(|what| Term { needs: needs(&joins, &what), what }).collect();
-        let mut model =
-            Self { joins, graph: JoinGraph::default(), estimates, classes, terms };
+        let mut model = Self { joins, graph: JoinGraph::default(), estimates, classes, terms };
         model.graph = model.graph();
         model
     }
@@ -82,7 +81,8 @@ impl Model {
             Relation { rows, unfiltered, role }
         };
         let relations = self.joins.parts.iter().enumerate().map(relation).collect();
-        let mut classes: Vec<Vec<Key>> = self.classes.iter().map(|class| self.keys(class)).collect();
+        let mut classes: Vec<Vec<Key>> =
+            self.classes.iter().map(|class| self.keys(class)).collect();
         let mut conditions = vec![];
         for Term { needs, what } in &self.terms {
             let keeps = match what {
@@ -123,7 +123,8 @@ impl Model {
             Some(relation) => self.column(relation, expr),
             None => ColumnEstimate::unknown(f64::MAX),
         };
-        let keys = filtering.on.iter().map(|(outer, inner)| (own(outer), self.column(index, inner)));
+        let keys =
+            filtering.on.iter().map(|(outer, inner)| (own(outer), self.column(index, inner)));
         let keys: Vec<_> = keys.collect();
         let unfiltered = needs.iter().map(|relation| self.estimates[relation].unfiltered);
         let unfiltered = unfiltered.fold(1.0, f64::max);

@@ -32,7 +32,8 @@ pub(super) fn keep(filter: &Expr, schema: &DFSchema, estimate: &mut Estimate) {
     let mut narrow = |column: &Column, low: Option<f64>, high: Option<f64>| {
         let index = schema.index_of_column_by_name(column.relation.as_ref(), &column.name);
         if let Some(column) = index.and_then(|index| estimate.columns.get_mut(index)) {
-            let narrower = |a: Option<f64>, b: Option<f64>, pick: fn(f64, f64) -> f64| match (a, b) {
+            let narrower = |a: Option<f64>, b: Option<f64>, pick: fn(f64, f64) -> f64| match (a, b)
+            {
                 (Some(a), Some(b)) => Some(pick(a, b)),
                 (a, b) => a.or(b),
             };
@@ -57,7 +58,8 @@ pub(super) fn keep(filter: &Expr, schema: &DFSchema, estimate: &mut Estimate) {
             }
         }
         Expr::Between(Between { expr, negated: false, low, high }) => {
-            if let (Some(column), Some(low), Some(high)) = (column(expr), literal(low), literal(high))
+            if let (Some(column), Some(low), Some(high)) =
+                (column(expr), literal(low), literal(high))
             {
                 narrow(column, number(low), number(high));
             }
@@ -92,9 +94,10 @@ fn fraction(expr: &Expr, schema: &DFSchema, estimate: &Estimate) -> f64 {
         Expr::Between(between) => {
             let Between { expr, negated, low, high } = between;
             let known = column(expr).and_then(|column| estimate.column(schema, column));
-            let within = known.zip(literal(low).zip(literal(high))).and_then(
-                |(column, (low, high))| within(column, Some(number(low)?), Some(number(high)?)),
-            );
+            let within =
+                known.zip(literal(low).zip(literal(high))).and_then(|(column, (low, high))| {
+                    within(column, Some(number(low)?), Some(number(high)?))
+                });
             negate_if(*negated, within.unwrap_or(RANGE * RANGE))
         }
         Expr::InList(InList { expr, list, negated }) => {

@@ -281,7 +281,10 @@ fn the_rules_that_ours_go_by_are_there() {
 async fn tpch_is_joined_in_a_good_order() {
     let expected = [
         (1, "[lineitem*]"),
-        (2, "((region* nation) ((([((region* nation) ((keys:part* RightSemi partsupp) supplier))] part*) partsupp) supplier))"),
+        (
+            2,
+            "((region* nation) ((([((region* nation) ((keys:part* RightSemi partsupp) supplier))] part*) partsupp) supplier))",
+        ),
         (3, "[((customer* orders*) lineitem*)]"),
         (4, "[(orders* LeftSemi lineitem*)]"),
         (5, "[(supplier ((((region* nation) customer) orders*) lineitem))]"),
@@ -299,7 +302,10 @@ async fn tpch_is_joined_in_a_good_order() {
         (17, "[((part* [(keys:part* RightSemi lineitem)]) lineitem)]"),
         (18, "[((customer ([lineitem] RightSemi orders)) lineitem)]"),
         (19, "[(part* lineitem*)]"),
-        (20, "((nation* supplier) LeftSemi (part* RightSemi ([(keys:part* RightSemi lineitem*)] RightSemi partsupp)))"),
+        (
+            20,
+            "((nation* supplier) LeftSemi (part* RightSemi ([(keys:part* RightSemi lineitem*)] RightSemi partsupp)))",
+        ),
         (21, "[(((orders* ((nation* supplier) lineitem*)) LeftAnti lineitem*) LeftSemi lineitem)]"),
         (22, "[(customer* LeftAnti orders)]"),
     ];

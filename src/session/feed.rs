@@ -29,6 +29,11 @@ const FUNCTIONS: [(&str, FeedKind); 3] = [
 
 const PARAMETERS: [&str; 3] = ["table_name", "start_snapshot", "end_snapshot"];
 
+/// The names of the functions.
+pub(super) fn functions() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.iter().map(|(name, _)| *name)
+}
+
 /// What a function of this name tells.
 pub(super) fn kind(function: &str) -> Option<FeedKind> {
     FUNCTIONS.iter().find(|(name, _)| *name == function).map(|(_, kind)| *kind)

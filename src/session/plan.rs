@@ -23,7 +23,7 @@ use super::{readers, recase};
 use crate::catalog::Transaction;
 use crate::catalog::model::{RelationKind, Schema, View, ViewId};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::{self, RelationRef, name};
+use crate::sql::{self, name};
 use crate::storage::Storage;
 use crate::table::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 
@@ -127,11 +127,11 @@ impl Planner {
         self.safe
     }
 
-    /// Whether a name is of this warehouse.
-    pub(super) fn check_warehouse(&self, name: &RelationRef) -> Result<()> {
-        match name.catalog.as_deref() {
+    /// What stands before a schema is the name of this warehouse.
+    pub(super) fn check_warehouse(&self, name: Option<&str>) -> Result<()> {
+        match name {
             Some(other) if !other.eq_ignore_ascii_case(&self.warehouse) => {
-                Err(Error::no_such("warehouse", other, [&*self.warehouse]).or_span(name.span))
+                Err(Error::no_such("warehouse", other, [&*self.warehouse]))
             }
             _ => Ok(()),
         }

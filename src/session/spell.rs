@@ -25,9 +25,10 @@ impl Known {
     fn prefix(&self, parts: &[Ident]) -> Option<usize> {
         let is_it = |n: &usize| {
             parts.len() > *n
-                && parts.iter().zip(&self.path[3 - n..]).all(|(part, name)| {
-                    same_name(&fold(part), name)
-                })
+                && parts
+                    .iter()
+                    .zip(&self.path[3 - n..])
+                    .all(|(part, name)| same_name(&fold(part), name))
         };
         [3, 2].into_iter().find(is_it)
     }
@@ -92,7 +93,8 @@ impl Session {
         table: &Table,
         transaction: &Transaction,
     ) -> Result<()> {
-        let is_short = |action: &Action| matches!(action, Action::UpdateAll(_) | Action::InsertAll(_));
+        let is_short =
+            |action: &Action| matches!(action, Action::UpdateAll(_) | Action::InsertAll(_));
         let With::Source { source, alias, .. } = &change.with else {
             return Ok(());
         };
@@ -174,9 +176,7 @@ fn check_qualifiers(action: &mut Action, alias: &Ident, target: Option<&Known>) 
         Ok(())
     };
     match action {
-        Action::Update(assignments) => {
-            assignments.iter_mut().try_for_each(|(path, _)| check(path))
-        }
+        Action::Update(assignments) => assignments.iter_mut().try_for_each(|(path, _)| check(path)),
         Action::Insert { columns: Some(columns), .. } => columns.iter_mut().try_for_each(check),
         _ => Ok(()),
     }

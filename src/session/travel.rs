@@ -111,7 +111,7 @@ impl Planner {
     pub(super) async fn found(&self, name: &RelationRef) -> Result<(Schema, Relation)> {
         let transaction = self.transaction();
         let id = transaction.base().id;
-        self.check_warehouse(name)?;
+        self.check_warehouse(name.catalog.as_deref())?;
         let schema_name = match &name.schema {
             Some(schema) => schema.clone(),
             None => self.state().config_options().catalog.default_schema.clone(),

@@ -6,8 +6,8 @@
 //! refused by name.
 
 use sqlparser::ast::{
-    self, AssignmentTarget, Expr, FromTable, Ident, ObjectName, SelectItem, TableAlias, TableFactor,
-    TableWithJoins, UpdateTableFromKind, VisitMut, VisitorMut,
+    self, AssignmentTarget, Expr, FromTable, Ident, ObjectName, SelectItem, TableAlias,
+    TableFactor, TableWithJoins, UpdateTableFromKind, VisitMut, VisitorMut,
 };
 
 use super::name::{self, RelationRef, fold};
@@ -159,10 +159,7 @@ impl RowChange {
         for clause in &mut self.clauses {
             clause.predicate.visit(visitor)?;
             match &mut clause.action {
-                Action::Delete
-                | Action::UpdateAll(_)
-                | Action::InsertAll(_)
-                | Action::Nothing => {}
+                Action::Delete | Action::UpdateAll(_) | Action::InsertAll(_) | Action::Nothing => {}
                 Action::Update(assignments) => {
                     for (_, value) in assignments {
                         value.visit(visitor)?;

@@ -8,9 +8,7 @@
 //!     DELETE | DO NOTHING
 //! ```
 
-use sqlparser::ast::{
-    BinaryOperator, Expr, Ident, TableAlias, TableFactor, TableWithJoins, Value,
-};
+use sqlparser::ast::{BinaryOperator, Expr, Ident, TableAlias, TableFactor, TableWithJoins, Value};
 use sqlparser::parser::{IsOptional, Parser};
 use sqlparser::tokenizer::{Token, Word};
 
@@ -45,8 +43,9 @@ impl StatementParser<'_> {
         if clauses.is_empty() {
             return Err(Error::invalid("MERGE has no WHEN clause").or_span(target.table().span));
         }
-        refuse("MERGE", &[(!self.returning()?.is_empty(), "RETURNING")])
-            .map_err(|e| e.with_help("table_changes('t', n, n) tells what snapshot n has changed"))?;
+        refuse("MERGE", &[(!self.returning()?.is_empty(), "RETURNING")]).map_err(|e| {
+            e.with_help("table_changes('t', n, n) tells what snapshot n has changed")
+        })?;
         let with = With::Source { source: Box::new(source), alias, on: Box::new(on) };
         Ok(Command::ChangeRows(Box::new(RowChange::new("MERGE", target, with, clauses))))
     }
@@ -122,8 +121,10 @@ impl StatementParser<'_> {
             self.expect("values")?;
             return Ok(Action::Insert { columns: Some(vec![]), values: vec![] });
         }
-        let has_values = matches!(&self.parser.peek_token_ref().token,
-            Token::LParen | Token::Word(Word { keyword: sqlparser::keywords::Keyword::VALUES, .. }));
+        let has_values = matches!(
+            &self.parser.peek_token_ref().token,
+            Token::LParen | Token::Word(Word { keyword: sqlparser::keywords::Keyword::VALUES, .. })
+        );
         if !has_values {
             let matching = self.matching()?;
             let _ = self.parser.consume_token(&Token::Mul);

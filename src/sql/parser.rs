@@ -244,9 +244,7 @@ impl StatementParser<'_> {
             Command::ChangeRows(change) => change.ctes = Some(ctes),
             _ => {
                 let message = "WITH stands before a query, INSERT, UPDATE, DELETE or MERGE";
-                return Err(
-                    Error::new(ErrorKind::Syntax, message).or_span(name::span(start.span))
-                );
+                return Err(Error::new(ErrorKind::Syntax, message).or_span(name::span(start.span)));
             }
         }
         Ok(command)

@@ -200,10 +200,7 @@ pub(crate) async fn moved(
 }
 
 /// Refuses what another engine wrote and this reader would get wrong.
-fn check_readable<'f>(
-    table: &Table,
-    files: impl IntoIterator<Item = &'f DataFile>,
-) -> Result<()> {
+fn check_readable<'f>(table: &Table, files: impl IntoIterator<Item = &'f DataFile>) -> Result<()> {
     match files.into_iter().any(|file| file.name_mapping.is_some()) {
         false => Ok(()),
         true => Err(Error::unsupported(format!(

@@ -113,7 +113,9 @@ async fn answer(session: &mut Session, query: &str) -> Result<Rows, Error> {
 /// Whether the engine says that it cannot do this, rather than doing it wrong.
 fn is_refused(error: &Error) -> bool {
     let message = error.to_string();
-    ["not implemented", "not supported", "does not support"].iter().any(|said| message.contains(said))
+    ["not implemented", "not supported", "does not support"]
+        .iter()
+        .any(|said| message.contains(said))
 }
 
 /// Which rule gives the wrong answer.

@@ -182,7 +182,10 @@ impl Weave {
             // It forgets the ids of updated rows where the ranges of files are adjacent.
             Ok(()) if (by, what) == (By::Duck, &Upkeep::Merge) => self.forget_row_ids(),
             // It drops tables that it goes on to read for older versions.
-            Ok(()) if (by, what) == (By::Duck, &Upkeep::Flush) => Ok(self.duck.attach_again()),
+            Ok(()) if (by, what) == (By::Duck, &Upkeep::Flush) => {
+                self.duck.attach_again();
+                Ok(())
+            }
             Ok(()) => Ok(()),
             Err(error) if is_known(by, &error) => Ok(()),
             Err(error) => Err(format!("{by:?}: {sql}: {error}")),

@@ -306,7 +306,8 @@ impl ChangeFeed {
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let chosen = files.iter().filter(|(changes, _)| !side.of(changes).is_empty());
         let scan_file = |(changes, statistics): &KnownChanges| {
-            let told = side.of(changes).values().fold(RoaringTreemap::new(), |all, rows| all | rows);
+            let told =
+                side.of(changes).values().fold(RoaringTreemap::new(), |all, rows| all | rows);
             let missing = Arc::new(all_of(&changes.file) - told);
             let (file, statistics) = (changes.file.clone(), Arc::clone(statistics));
             ScanFile { file, statistics, missing }
@@ -363,9 +364,8 @@ impl ChangeFeed {
             (ROW_ID, _) => scan::row_id(schema),
             (SNAPSHOT_ID, Side::Came) => scan::row_snapshot(schema),
             (SNAPSHOT_ID, Side::Gone) => {
-                let of_file = |(changes, _): &KnownChanges| {
-                    Some((changes.file.id?.0, changes.gone.clone()))
-                };
+                let of_file =
+                    |(changes, _): &KnownChanges| Some((changes.file.id?.0, changes.gone.clone()));
                 let gone = files.iter().filter_map(of_file).collect();
                 let column = |name| col(name, schema);
                 let (file, position) = (column(Identity::FILE)?, column(Identity::POSITION)?);

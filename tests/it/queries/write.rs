@@ -59,9 +59,8 @@ impl Writer {
     }
 
     fn plain(&mut self, relations: &[Relation], how: &str, from: &str, filter: &str) -> String {
-        let columns: Vec<String> = (0..1 + self.below(4))
-            .map(|n| format!("{} AS c{n}", self.column(relations)))
-            .collect();
+        let columns: Vec<String> =
+            (0..1 + self.below(4)).map(|n| format!("{} AS c{n}", self.column(relations))).collect();
         format!("SELECT {how}{} FROM {from}{filter}", columns.join(", "))
     }
 
@@ -180,8 +179,7 @@ impl Writer {
         match self.below(9) {
             _ if depth == 0 => self.simple_filter(relations),
             0 => {
-                let (a, b) =
-                    (self.filter(relations, depth - 1), self.filter(relations, depth - 1));
+                let (a, b) = (self.filter(relations, depth - 1), self.filter(relations, depth - 1));
                 format!("({a} OR {b})")
             }
             1 => self.exists(relations),
