@@ -26,7 +26,8 @@ pub(crate) struct FileHistory {
     pub(crate) deleted: Vec<(u64, SnapshotId)>,
 }
 
-/// The column after those of [`FILE`].
+/// The name mapping among the columns of [`FILE`], and the column after them.
+const MAPPING: usize = 8;
 const END: usize = 11;
 
 /// Snapshots that changed a table without changing a row, as they are listed.
@@ -63,11 +64,13 @@ impl Transaction {
         );
         let values = [table.id.0.into(), first.into(), last.into()];
         let (mut files, mut ends) = (BTreeMap::new(), BTreeMap::new());
+        let mut mapped = Vec::new();
         for row in &catalog.backend().query(&sql, &values).await? {
             let id = row.int(0)?;
             let end = row.opt_int(END)?.map(SnapshotId);
             ends.extend(end.filter(|end| *end <= last).map(|end| (id, end)));
             files.insert(id, data_file(table, row)?);
+            mapped.extend(row.opt_int(MAPPING)?.map(|mapping| (Ok(id), mapping)));
         }
         if !files.is_empty() {
             let sql = format!(
@@ -81,6 +84,7 @@ impl Transaction {
             }
             catalog.attach_stats(table.id, stats_of, &mut files).await?;
             catalog.retype_stats(table, stats_of, &mut files).await?;
+            catalog.attach_mappings(table, mapped, &mut files).await?;
         }
         // Whoever expires snapshots meanwhile takes their files along.
         self.changes_since(table, first).await?;

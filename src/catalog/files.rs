@@ -45,15 +45,17 @@ impl Catalog {
              ORDER BY data_file_id"
         );
         let values = [at.0.into(), table.id.0.into()];
-        let mut files = BTreeMap::new();
+        let (mut files, mut mapped) = (BTreeMap::new(), Vec::new());
         for row in &self.backend().query(&sql, &values).await? {
             files.insert(row.int(0)?, data_file(table, row)?);
+            mapped.extend(row.opt_int(8)?.map(|mapping| (row.int(0), mapping)));
         }
         if !files.is_empty() {
             self.attach_deletes(table, &values, &mut files).await?;
             self.attach_stats(table.id, stats_of, &mut files).await?;
             self.retype_stats(table, stats_of, &mut files).await?;
             self.attach_partitions(table, &mut files).await?;
+            self.attach_mappings(table, mapped, &mut files).await?;
         }
         self.check_unexpired(at).await?;
         Ok(files.into_values().collect())
@@ -147,6 +149,29 @@ impl Catalog {
         Ok(())
     }
 
+    /// How the columns of files that were added as they are come from them.
+    pub(super) async fn attach_mappings(
+        &self,
+        table: &Table,
+        mapped: Vec<(Result<i64>, i64)>,
+        files: &mut BTreeMap<i64, DataFile>,
+    ) -> Result<()> {
+        if mapped.is_empty() {
+            return Ok(());
+        }
+        let mappings = self.name_mappings(table.id).await?;
+        for (id, mapping) in mapped {
+            let Some(file) = files.get_mut(&id?) else { continue };
+            let mapping = mappings.get(&mapping).ok_or_else(|| {
+                let message = format!("{} has a name mapping that is not there", file.path);
+                Error::new(ErrorKind::Corrupt, message)
+            })?;
+            file.name_mapping = Some(Arc::clone(mapping));
+            file.column_stats.retain(|column, _| !is_widened(table, *column));
+        }
+        Ok(())
+    }
+
     /// Brings statistics of files that were written before a column's type changed to the new type.
     pub(super) async fn retype_stats(
         &self,
@@ -191,6 +216,14 @@ impl Catalog {
     }
 }
 
+/// Whether files that were added as they are may have a narrower float, whose shortest text is another
+/// number in the column's type.
+fn is_widened(table: &Table, column: ColumnId) -> bool {
+    let leaves = leaves(&table.columns);
+    let leaf = leaves.into_iter().find(|leaf| leaf.id == column);
+    leaf.is_some_and(|leaf| leaf.column_type == ColumnType::Float64)
+}
+
 pub(super) fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
     Ok(DataFile {
         id: Some(FileId(row.int(0)?)),
@@ -201,7 +234,7 @@ pub(super) fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
         row_id_start: row.opt_int(6)?,
         begin: Some(SnapshotId(row.int(9)?)),
         partial_max: row.opt_int(7)?.map(SnapshotId),
-        name_mapping: row.opt_int(8)?,
+        name_mapping: None,
         column_stats: BTreeMap::new(),
         partition: row.opt_int(10)?.map(|id| FilePartition { id: PartitionId(id), values: vec![] }),
         deletes: vec![],

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use roaring::RoaringTreemap;
 
 use super::Catalog;
@@ -15,6 +16,7 @@ use super::changes::Change;
 use super::commit::Writer;
 use super::model::*;
 use super::read::VISIBLE;
+use super::types::parse_time;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Columns that every inlined table has; a table with one of these names is never inlined.
@@ -47,6 +49,15 @@ pub(super) fn columns(backend: &Backend, columns: &[Column]) -> Option<String> {
 
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// How much the catalog keeps of a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Rows, ended ones included, and positions of deleted rows.
+    pub(crate) rows: u64,
+    /// When the oldest of them came, as far as snapshots are left that tell.
+    pub(crate) since: Option<DateTime<Utc>>,
 }
 
 /// A registered inlined table.
@@ -114,6 +125,32 @@ impl Catalog {
             all.push((inlined.name, columns, rows));
         }
         Ok(all)
+    }
+
+    /// How much is kept of a table, and since when.
+    pub(crate) async fn kept(&self, table: TableId) -> Result<Kept> {
+        let tables = self.inlined_tables(table).await?.into_iter();
+        let mut names: Vec<String> = tables.map(|inlined| quoted(&inlined.name)).collect();
+        let deletes = format!("ducklake_inlined_delete_{table}");
+        if self.backend().has_table(&deletes).await? {
+            names.push(deletes);
+        }
+        let (mut rows, mut oldest) = (0, None);
+        for name in names {
+            let sql = format!("SELECT count(*), min(begin_snapshot) FROM {name}");
+            for row in self.backend().query(&sql, &[]).await? {
+                rows += row.count(0)?;
+                oldest = oldest.into_iter().chain(row.opt_int(1)?).min();
+            }
+        }
+        let Some(oldest) = oldest else {
+            return Ok(Kept::default());
+        };
+        let sql = "SELECT snapshot_time FROM ducklake_snapshot WHERE snapshot_id >= $1 \
+                   ORDER BY snapshot_id LIMIT 1";
+        let times = self.backend().query(sql, &[SnapshotId(oldest).into()]).await?;
+        let since = times.first().map(|row| parse_time(&row.text(0)?)).transpose()?;
+        Ok(Kept { rows, since })
     }
 
     /// The columns of an inlined table as text.

@@ -1,7 +1,8 @@
 //! What sessions of this process have read of the schema, by its version.
 //!
 //! Whoever changes the schema begins another version of it, so what was read of one holds as long as
-//! the process runs. Options and the rows of tables have no part in it.
+//! the process runs. Options and the rows of tables have no part in it; what is known of a table's rows
+//! as a whole holds until there is another file.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -23,13 +24,16 @@ pub(super) struct Known {
 struct Entries {
     schemas: HashMap<i64, Vec<Schema>>,
     relations: HashMap<(i64, SchemaId, String), Option<Relation>>,
+    /// With the schema version and the next file's id, of which either changes with them.
+    summaries: HashMap<TableId, (i64, i64, TableSummary)>,
 }
 
 impl Known {
     fn with<T>(&self, look: impl FnOnce(&mut Entries) -> T) -> T {
         // Entries are put in whole, so those that a panic left behind are right.
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.schemas.len() + entries.relations.len() > MAX {
+        let Entries { schemas, relations, summaries } = &*entries;
+        if schemas.len() + relations.len() + summaries.len() > MAX {
             *entries = Entries::default();
         }
         look(&mut entries)
@@ -62,5 +66,25 @@ impl Catalog {
         let relation = self.relation(at.id, schema, name).await?;
         self.known().with(|known| known.relations.insert(key, relation.clone()));
         Ok(relation)
+    }
+
+    /// What is known of a table as a whole, read once until it changes.
+    pub(super) async fn known_summary(
+        &self,
+        at: &Snapshot,
+        table: TableId,
+    ) -> Result<TableSummary> {
+        let (schema_version, next_file) = (at.schema_version, at.next_file_id);
+        let known = self.known().with(|known| {
+            let (schemas, files, summary) = known.summaries.get(&table)?;
+            (*schemas == schema_version && *files == next_file).then(|| summary.clone())
+        });
+        if let Some(summary) = known {
+            return Ok(summary);
+        }
+        let summary = self.summary(table).await?;
+        let entry = (schema_version, next_file, summary.clone());
+        self.known().with(|known| known.summaries.insert(table, entry));
+        Ok(summary)
     }
 }

@@ -32,6 +32,7 @@ mod flush;
 mod inlined;
 mod known;
 mod layout;
+mod mapping;
 pub mod model;
 pub mod options;
 mod read;
@@ -50,8 +51,10 @@ pub(crate) use self::cleanup::Scheduled;
 pub(crate) use self::compact::FileGroup;
 pub(crate) use self::expire::Expiry;
 pub(crate) use self::feed::FileHistory;
+pub(crate) use self::inlined::Kept;
 pub use self::transaction::{Transaction, assign_column_ids};
 pub(crate) use self::types::type_name;
+pub(crate) use self::widen::{leaves, retype_stats, widens};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Whether a catalog may be changed, and created.

@@ -13,7 +13,7 @@ use super::{Catalog, Transaction};
 use crate::error::Result;
 
 impl Catalog {
-    async fn summary(&self, table: TableId) -> Result<TableSummary> {
+    pub(super) async fn summary(&self, table: TableId) -> Result<TableSummary> {
         let sql = "SELECT t.record_count, c.column_id, c.contains_null, c.min_value, c.max_value \
                    FROM ducklake_table_stats t LEFT JOIN ducklake_table_column_stats c \
                    ON c.table_id = t.table_id WHERE t.table_id = $1";
@@ -36,7 +36,7 @@ impl Transaction {
     pub async fn summary(&self, table: &Table) -> Result<TableSummary> {
         let mut summary = match table.id.is_provisional() {
             true => TableSummary::default(),
-            false => self.catalog.summary(table.id).await?,
+            false => self.catalog.known_summary(&self.base, table.id).await?,
         };
         let files = self.changes.appended.get(&table.id).into_iter().flatten();
         let files = files.map(|file| (file.record_count, &file.column_stats));

@@ -36,7 +36,12 @@ impl Upkeep {
         Ok(all)
     }
 
-    async fn flush_table(&self, id: TableId, scope: Scope, run: Run) -> Result<Option<Flushed>> {
+    pub(super) async fn flush_table(
+        &self,
+        id: TableId,
+        scope: Scope,
+        run: Run,
+    ) -> Result<Option<Flushed>> {
         let base = self.catalog.snapshot().await?;
         let Some((schema, table)) = self.catalog.table_with_id(base.id, id).await? else {
             return Ok(None);

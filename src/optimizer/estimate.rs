@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, FetchType, Filter, Join, Limit, LogicalPlan, TableScan, Union,
 };
 
-use super::graph::{Basis, JoinGraph, Key, Relation, Role, domain};
+use super::graph::{Basis, JoinGraph, Key, Relation, Role, unfiltered_domain};
 use super::selectivity::keep;
 
 /// The rows of what says nothing of itself.
@@ -38,9 +38,11 @@ pub(super) struct Estimate {
 /// What is thought of a column's values.
 #[derive(Debug, Clone)]
 pub(super) struct ColumnEstimate {
-    /// How many there are; filters on other columns leave this as it is.
+    /// How many there are in the table.
     pub(super) distinct: f64,
     pub(super) basis: Basis,
+    /// The fraction of these that filters on this column leave.
+    pub(super) kept: f64,
     pub(super) low: Option<f64>,
     pub(super) high: Option<f64>,
     pub(super) has_nulls: Option<bool>,
@@ -49,13 +51,24 @@ pub(super) struct ColumnEstimate {
 impl ColumnEstimate {
     /// A column of which nothing is known but that `rows` have it.
     pub(super) fn unknown(rows: f64) -> Self {
-        Self { distinct: rows, basis: Basis::Rows, low: None, high: None, has_nulls: None }
+        let basis = Basis::Rows;
+        Self { distinct: rows, basis, kept: 1.0, low: None, high: None, has_nulls: None }
+    }
+
+    /// How many values filters leave.
+    pub(super) fn values(&self) -> f64 {
+        (self.kept * self.distinct).max(1.0)
+    }
+
+    /// The column as a key of a relation.
+    pub(super) fn as_key(&self, relation: usize) -> Key {
+        Key { relation, distinct: self.distinct, basis: self.basis, kept: self.kept }
     }
 
     fn constant(value: &ScalarValue) -> Self {
         let at = number(value);
         let has_nulls = Some(value.is_null());
-        Self { distinct: 1.0, basis: Basis::Range, low: at, high: at, has_nulls }
+        Self { distinct: 1.0, basis: Basis::Range, kept: 1.0, low: at, high: at, has_nulls }
     }
 
     fn of_statistics(statistics: &ColumnStatistics, data_type: &DataType, rows: f64) -> Self {
@@ -70,13 +83,14 @@ impl ColumnEstimate {
             (None, None) => (rows, Basis::Rows),
         };
         let has_nulls = statistics.null_count.get_value().map(|count| *count > 0);
-        Self { distinct: distinct.min(rows).max(1.0), basis, low, high, has_nulls }
+        let distinct = distinct.min(rows).max(1.0);
+        Self { distinct, basis, kept: 1.0, low, high, has_nulls }
     }
 }
 
 impl Estimate {
     /// `rows` of columns of which nothing is known.
-    fn unknown(rows: f64, n_columns: usize) -> Self {
+    pub(super) fn unknown(rows: f64, n_columns: usize) -> Self {
         let columns = vec![ColumnEstimate::unknown(rows); n_columns];
         Self { rows, unfiltered: rows, columns }
     }
@@ -245,7 +259,7 @@ fn aggregated(aggregate: &Aggregate) -> Estimate {
 fn groups<'a>(columns: impl Iterator<Item = &'a ColumnEstimate>, rows: f64) -> f64 {
     let (mut values, mut are_counted) = (1.0, true);
     for column in columns {
-        values *= column.distinct;
+        values *= column.values();
         are_counted &= column.basis == Basis::Counted;
     }
     let most = if are_counted { rows } else { GROUPS * rows };
@@ -310,15 +324,10 @@ fn rows_of_join(join: &Join, left: &Estimate, right: &Estimate) -> f64 {
         unfiltered: estimate.unfiltered,
         role: Role::Joined,
     };
-    let key = |relation, column: ColumnEstimate| Key {
-        relation,
-        distinct: column.distinct,
-        basis: column.basis,
-    };
     let class = |(l, r): &(Expr, Expr)| {
         vec![
-            key(0, left.expression(join.left.schema(), l)),
-            key(1, right.expression(join.right.schema(), r)),
+            left.expression(join.left.schema(), l).as_key(0),
+            right.expression(join.right.schema(), r).as_key(1),
         ]
     };
     let classes: Vec<Vec<Key>> = join.on.iter().map(class).collect();
@@ -338,18 +347,16 @@ pub(super) fn matched(
     if keys.is_empty() {
         return 0.5;
     }
-    let as_key = |column: &ColumnEstimate| Key {
-        relation: 0,
-        distinct: column.distinct,
-        basis: column.basis,
-    };
-    let all = keys.iter().map(|(own, other)| domain(&[as_key(own), as_key(other)]));
-    let mut all: f64 = all.product();
-    if keys.len() > 1 {
-        all = all.min(unfiltered);
+    let (mut all, mut found) = (1.0, 1.0);
+    for (own, other) in keys {
+        let values = unfiltered_domain(&[own.as_key(0), other.as_key(1)]);
+        all *= (own.kept * values).max(1.0);
+        found *= (other.kept * values).max(1.0);
     }
-    let found = keys.iter().map(|(_, other)| other.distinct).product::<f64>().min(rows);
-    (found / all.max(1.0)).clamp(0.0, 1.0)
+    if keys.len() > 1 {
+        all = f64::min(all, unfiltered);
+    }
+    (f64::min(found, rows) / all.max(1.0)).clamp(0.0, 1.0)
 }
 
 /// A value on a line, for comparisons among those of one type.

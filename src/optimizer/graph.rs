@@ -93,8 +93,11 @@ pub(super) enum Role {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Key {
     pub(super) relation: usize,
+    /// How many values it has in its table.
     pub(super) distinct: f64,
     pub(super) basis: Basis,
+    /// The fraction of these that filters on the key leave.
+    pub(super) kept: f64,
 }
 
 /// Where a number of distinct values comes from, the least reliable first.
@@ -233,17 +236,22 @@ impl JoinGraph {
     }
 }
 
-/// How many values a class of keys has. Counted ones tell: the key with the most has them all. Others
-/// are upper bounds, and one that is too high comes from a foreign key, whose values are those
-/// of the key it refers to: the lowest is nearest.
+/// How many values a class of keys has: those of its key that filters leave the most of.
 pub(super) fn domain(class: &[Key]) -> f64 {
+    let kept = class.iter().map(|key| key.kept).fold(0.0, f64::max);
+    (kept * unfiltered_domain(class)).clamp(1.0, f64::MAX)
+}
+
+/// How many values a class of keys has without filters. Counted ones tell: the key with the most has
+/// them all. Others are upper bounds, and one that is too high comes from a foreign key, whose values
+/// are those of the key it refers to: the lowest is nearest.
+pub(super) fn unfiltered_domain(class: &[Key]) -> f64 {
     let best = class.iter().map(|key| key.basis).max().unwrap_or(Basis::Rows);
     let distinct = class.iter().filter(|key| key.basis == best).map(|key| key.distinct);
-    let values = match best {
+    match best {
         Basis::Counted => distinct.fold(1.0, f64::max),
         Basis::Range | Basis::Rows => distinct.fold(f64::INFINITY, f64::min),
-    };
-    values.clamp(1.0, f64::MAX)
+    }
 }
 
 #[cfg(test)]
@@ -255,7 +263,7 @@ mod tests {
     }
 
     fn key(relation: usize, distinct: f64, basis: Basis) -> Key {
-        Key { relation, distinct, basis }
+        Key { relation, distinct, basis, kept: 1.0 }
     }
 
     #[test]
@@ -274,6 +282,18 @@ mod tests {
         let graph = JoinGraph::new(relations, &[class], vec![]);
         let rows = graph.rows([0, 1].into_iter().collect());
         assert!((200_000.0..400_000.0).contains(&rows), "{rows}");
+    }
+
+    #[test]
+    fn a_filter_on_the_key_itself_finds_its_part() {
+        let rows_of = |a: Key, a_rows: f64, b: Key, b_rows: f64| {
+            let relations = vec![relation(a_rows, 20_000.0), relation(b_rows, 10_000.0)];
+            JoinGraph::new(relations, &[vec![a, b]], vec![]).rows([0, 1].into_iter().collect())
+        };
+        let whole = |relation| key(relation, 10_000.0, Basis::Range);
+        let part = |relation| Key { kept: 0.001, ..whole(relation) };
+        assert_eq!(rows_of(whole(0), 20_000.0, part(1), 10.0), 20.0);
+        assert_eq!(rows_of(part(0), 20.0, part(1), 10.0), 20.0);
     }
 
     #[test]

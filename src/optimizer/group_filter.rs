@@ -25,7 +25,7 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::collect::{Joins, collect};
 use super::estimate::{has_alias, rows_read};
-use super::graph::Key;
+use super::graph::unfiltered_domain;
 use super::join_order::inside;
 use super::rebuild::Model;
 use super::settings::Settings;
@@ -147,16 +147,12 @@ fn sources<'a>(
     joined.chain(semi).filter(move |(source, _)| *source != index)
 }
 
-/// How many values a class has, for all that is known without the part that is grouped.
+/// How many values a class has without filters, for all that is known but for the part that is
+/// grouped.
 fn domain(model: &Model, class: &[(usize, Expr)], index: usize) -> f64 {
-    let others = class.iter().filter(|(relation, _)| *relation != index);
-    let keys: Vec<Key> = others
-        .map(|(relation, expr)| {
-            let column = model.column(*relation, expr);
-            Key { relation: *relation, distinct: column.distinct, basis: column.basis }
-        })
-        .collect();
-    super::graph::domain(&keys)
+    let mut keys = model.keys(class);
+    keys.retain(|key| key.relation != index);
+    unfiltered_domain(&keys).max(1.0)
 }
 
 /// What a part aggregates, if that is all it does.

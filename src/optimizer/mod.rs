@@ -8,6 +8,7 @@
 //!                          rebuild: as a graph, and as a plan again
 //!                                                           │
 //!                          graph, search: the cheapest tree of joins; pure
+//!            … ──> filter_order: cheap and selective conditions first
 //! physical   join_sides: hashes the side that join_order chose
 //! ```
 //!
@@ -17,6 +18,7 @@
 
 mod collect;
 mod estimate;
+mod filter_order;
 mod graph;
 mod group_filter;
 mod join_order;
@@ -32,6 +34,7 @@ use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+use self::filter_order::FilterOrder;
 use self::group_filter::GroupFilter;
 use self::join_order::JoinOrder;
 use self::join_sides::JoinSides;
@@ -45,6 +48,7 @@ pub(crate) fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let at = at.map_or(rules.len(), |at| at + 1);
     rules.insert(at, Arc::new(GroupFilter));
     rules.insert(at + 1, Arc::new(JoinOrder));
+    rules.push(Arc::new(FilterOrder));
     rules
 }
 

@@ -104,11 +104,8 @@ impl Model {
         JoinGraph::new(relations, &classes, conditions)
     }
 
-    fn keys(&self, class: &[(usize, Expr)]) -> Vec<Key> {
-        let key = |(relation, expr): &(usize, Expr)| {
-            let ColumnEstimate { distinct, basis, .. } = self.column(*relation, expr);
-            Key { relation: *relation, distinct, basis }
-        };
+    pub(super) fn keys(&self, class: &[(usize, Expr)]) -> Vec<Key> {
+        let key = |(relation, expr): &(usize, Expr)| self.column(*relation, expr).as_key(*relation);
         class.iter().map(key).collect()
     }
 

@@ -28,7 +28,6 @@ const OTHER: f64 = 0.25;
 pub(super) fn keep(filter: &Expr, schema: &DFSchema, estimate: &mut Estimate) {
     let fraction = fraction(filter, schema, estimate);
     estimate.rows = (estimate.rows * fraction).max(1.0);
-    let unfiltered = estimate.unfiltered;
     let mut narrow = |column: &Column, low: Option<f64>, high: Option<f64>| {
         let index = schema.index_of_column_by_name(column.relation.as_ref(), &column.name);
         if let Some(column) = index.and_then(|index| estimate.columns.get_mut(index)) {
@@ -39,9 +38,7 @@ pub(super) fn keep(filter: &Expr, schema: &DFSchema, estimate: &mut Estimate) {
             };
             column.low = narrower(column.low, low, f64::max);
             column.high = narrower(column.high, high, f64::min);
-            if column.basis > Basis::Rows || column.distinct < unfiltered {
-                column.distinct = (column.distinct * fraction).max(1.0);
-            }
+            column.kept *= fraction;
             column.has_nulls = Some(false);
         }
     };
@@ -136,7 +133,7 @@ fn compared(binary: &BinaryExpr, schema: &DFSchema, estimate: &Estimate) -> f64 
     match binary.op {
         Operator::Eq | Operator::IsNotDistinctFrom if one_is_fixed => EQUAL,
         Operator::Eq | Operator::IsNotDistinctFrom => {
-            let values = |expr| estimate.expression(schema, expr).distinct;
+            let values = |expr| estimate.expression(schema, expr).values();
             1.0 / values(&binary.left).max(values(&binary.right)).clamp(1.0, 1.0 / EQUAL)
         }
         Operator::NotEq | Operator::IsDistinctFrom => 0.9,
@@ -180,7 +177,7 @@ fn equal(column: &ColumnEstimate, at: Option<f64>, rows: f64) -> f64 {
     }
     match column.basis {
         Basis::Rows => EQUAL.max(1.0 / rows.max(1.0)),
-        Basis::Range | Basis::Counted => 1.0 / column.distinct.max(1.0),
+        Basis::Range | Basis::Counted => 1.0 / column.values(),
     }
 }
 
@@ -195,7 +192,7 @@ fn within(column: &ColumnEstimate, from: Option<f64>, to: Option<f64>) -> Option
         return Some(0.0);
     }
     // One value in a range of several is not nothing.
-    let least = 1.0 / column.distinct.max(1.0);
+    let least = 1.0 / column.values();
     match high > low {
         true => Some(((to - from) / (high - low)).max(least)),
         false => Some(1.0),
@@ -238,6 +235,7 @@ mod tests {
         let column = |distinct, low, high| ColumnEstimate {
             distinct,
             basis: Basis::Range,
+            kept: 1.0,
             low: Some(low),
             high: Some(high),
             has_nulls: Some(false),

@@ -10,11 +10,12 @@ use datafusion::common::{DataFusionError, Result};
 pub(crate) struct Settings {
     pub(super) join_order: bool,
     pub(super) group_filter: bool,
+    pub(super) filter_order: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { join_order: true, group_filter: true }
+        Self { join_order: true, group_filter: true, filter_order: true }
     }
 }
 
@@ -25,7 +26,7 @@ impl Settings {
     }
 
     /// Names without the prefix, values, and what they are for.
-    fn all(&mut self) -> [(&'static str, &mut bool, &'static str); 2] {
+    fn all(&mut self) -> [(&'static str, &mut bool, &'static str); 3] {
         [
             (
                 "join_order",
@@ -36,6 +37,11 @@ impl Settings {
                 "group_filter",
                 &mut self.group_filter,
                 "Whether groups that a join drops are filtered before they are aggregated.",
+            ),
+            (
+                "filter_order",
+                &mut self.filter_order,
+                "Whether cheap and selective conditions are computed before the others.",
             ),
         ]
     }

@@ -34,6 +34,8 @@ use crate::write::{Staged, conform};
 
 /// The name of the target among a statement's readers.
 const TARGET: &str = "\0target";
+/// The name of the rows of an INSERT among them.
+pub(super) const SOURCE: &str = "\0source";
 /// The column that tells a row of the source from none.
 const HERE: &str = "\0here";
 
@@ -45,14 +47,16 @@ impl Session {
         }
         self.change(async |session, transaction, staged| {
             let table = session.writable(transaction, &change.table).await?;
-            session.run_change(change, &table, transaction, staged).await
+            session.run_change(change, None, &table, transaction, staged).await
         })
         .await
     }
 
-    async fn run_change(
+    /// Runs a change whose source may be rows that have been planned already: [`SOURCE`].
+    pub(super) async fn run_change(
         &self,
         change: &RowChange,
+        source: Option<Arc<dyn TableProvider>>,
         table: &Table,
         transaction: &mut Transaction,
         staged: &Arc<Staged>,
@@ -64,7 +68,10 @@ impl Session {
         let summary = transaction.summary(table).await?;
         let target = LakeTable::with_identity(table.clone(), pinned, storage)?;
         let target: Arc<dyn TableProvider> = Arc::new(target.summarized(&summary));
-        let planner = self.planner_on(transaction).reading(TARGET, target);
+        let mut planner = self.planner_on(transaction).reading(TARGET, target);
+        if let Some(source) = source {
+            planner = planner.reading(SOURCE, source);
+        }
         let Planned { state, plan } = planner.query(&query).await?;
         let columns = if change.writes() { table.columns.as_slice() } else { &[] };
         let sources: Vec<Option<usize>> = (0..columns.len()).map(Some).collect();
@@ -183,7 +190,7 @@ fn action(change: &RowChange) -> Expr {
 
 /// The target, joined with the rest.
 fn from(change: &RowChange) -> Result<Vec<TableWithJoins>> {
-    let target = target_factor(&change.alias);
+    let target = reader(TARGET, change.alias.clone());
     match &change.with {
         With::Tables { tables, .. } => {
             let target = TableWithJoins { relation: target, joins: vec![] };
@@ -205,16 +212,12 @@ fn from(change: &RowChange) -> Result<Vec<TableWithJoins>> {
     }
 }
 
-fn target_factor(alias: &Ident) -> TableFactor {
-    reader_factor(TARGET, alias)
-}
-
-/// A table of the schema [`READERS`] under an alias.
-pub(super) fn reader_factor(name: &str, alias: &Ident) -> TableFactor {
+/// One of the statement's readers under an alias.
+pub(super) fn reader(reader: &str, alias: Ident) -> TableFactor {
     let part = |value: &str| ObjectNamePart::Identifier(Ident::with_quote('"', value));
     TableFactor::Table {
-        name: ObjectName(vec![part(READERS), part(name)]),
-        alias: Some(named(alias.clone())),
+        name: ObjectName(vec![part(READERS), part(reader)]),
+        alias: Some(named(alias)),
         args: None,
         with_hints: vec![],
         version: None,
@@ -226,7 +229,7 @@ pub(super) fn reader_factor(name: &str, alias: &Ident) -> TableFactor {
     }
 }
 
-fn named(name: Ident) -> TableAlias {
+pub(super) fn named(name: Ident) -> TableAlias {
     TableAlias { explicit: true, name, columns: vec![], at: None }
 }
 
@@ -368,7 +371,7 @@ fn fitted(value: &Expr, column: &Column) -> Expr {
     value
 }
 
-fn column_of(alias: &Ident, column: &str) -> Expr {
+pub(super) fn column_of(alias: &Ident, column: &str) -> Expr {
     Expr::CompoundIdentifier(vec![alias.clone(), Ident::with_quote('"', column)])
 }
 
@@ -376,7 +379,7 @@ fn aliased(expr: Expr, name: &str) -> SelectItem {
     SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', name) }
 }
 
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 

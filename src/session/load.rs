@@ -15,7 +15,7 @@ use datafusion::physical_plan::collect;
 use sqlparser::ast::{Expr, Ident, Query, UnaryOperator, Value};
 
 use super::plan::no_such;
-use super::{Outcome, Planned, Session, define};
+use super::{Outcome, Planned, Session, define, upsert};
 use crate::catalog::model::{
     Column, ColumnDefault, ColumnType, InlinedRows, Relation, RelationKind, Schema, Table,
 };
@@ -72,18 +72,29 @@ impl Session {
                 true => sources_by_name(&table, &plan)?,
                 false => sources_by_position(&table, &targets, insert, &plan)?,
             };
-            let plan = conform(plan, &table.columns, &sources)?;
-            let written = session.write(&state, plan, &table, transaction, staged).await?;
-            let outcome = match insert.returning.is_empty() {
-                true => Outcome::Changed { tag: "INSERT", rows: Some(written.rows()) },
-                false => {
-                    let rows = session.written_rows(&table, &written)?;
-                    let name = Ident::with_quote('"', &table.name);
-                    session.returned(&insert.returning, &name, rows, transaction).await?
+            match &insert.conflict {
+                None => {
+                    let plan = conform(plan, &table.columns, &sources)?;
+                    let written = session.write(&state, plan, &table, transaction, staged).await?;
+                    let outcome = match insert.returning.is_empty() {
+                        true => Outcome::Changed { tag: "INSERT", rows: Some(written.rows()) },
+                        false => {
+                            let rows = session.written_rows(&table, &written)?;
+                            let name = insert.called(&table.name);
+                            session.returned(&insert.returning, &name, rows, transaction).await?
+                        }
+                    };
+                    stage(transaction, &table, written);
+                    Ok(outcome)
                 }
-            };
-            stage(transaction, &table, written);
-            Ok(outcome)
+                Some(conflict) => {
+                    let named: Vec<bool> = sources.iter().map(Option::is_some).collect();
+                    let plan = conform(upsert::numbered(plan)?, &table.columns, &sources)?;
+                    let upsert = upsert::change(insert, conflict, &table, &named)?;
+                    let source = Some(upsert::source(plan, &upsert.key)?);
+                    session.run_change(&upsert.change, source, &table, transaction, staged).await
+                }
+            }
         })
         .await
     }

@@ -19,7 +19,7 @@ use datafusion::physical_plan::spill::SpillManager;
 use futures::TryStreamExt;
 use sqlparser::ast::{Ident, SelectItem, SetExpr, TableWithJoins};
 
-use super::dml::reader_factor;
+use super::dml::reader;
 use super::{Outcome, Planned, Rows, Session};
 use crate::catalog::Transaction;
 use crate::catalog::model::{DeletedRows, FileId, Table};
@@ -63,7 +63,7 @@ impl Session {
         let mut query = subquery("SELECT 1", None)?;
         if let SetExpr::Select(select) = query.body.as_mut() {
             select.projection = items.to_vec();
-            let relation = reader_factor(RETURNED, alias);
+            let relation = reader(RETURNED, alias.clone());
             select.from = vec![TableWithJoins { relation, joins: vec![] }];
         }
         let planner = self.planner_on(transaction).reading(RETURNED, Arc::new(rows));

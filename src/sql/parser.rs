@@ -11,7 +11,7 @@ use sqlparser::ast::{
     self, Expr, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr, Spanned,
     Statement as Ast,
 };
-use sqlparser::dialect::{Dialect, GenericDialect};
+use sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
@@ -143,6 +143,13 @@ impl Dialect for WarehouseDialect {
     }
     fn supports_limit_comma(&self) -> bool {
         true
+    }
+    /// `||` binds less than arithmetic: `'n' || i % 2` is text.
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        match parser.peek_token_ref().token {
+            Token::StringConcat => Some(Ok(self.prec_value(Precedence::PlusMinus) - 1)),
+            _ => None,
+        }
     }
 }
 
@@ -339,66 +346,12 @@ impl StatementParser<'_> {
         Ok(Command::Explain(Explain { statement }))
     }
 
-    /// `INSERT INTO t [(columns)] [BY NAME | BY POSITION] query | DEFAULT VALUES`.
-    fn insert(&mut self) -> Result<Command> {
-        let start = self.parser.next_token();
-        if self.word("or") {
-            return Err(Error::unsupported("INSERT OR needs a declared key, and tables have none")
-                .with_help(
-                    "delete the old rows first, or rebuild the table with CREATE OR REPLACE TABLE",
-                )
-                .or_span(name::span(start.span)));
-        }
-        self.expect("into")?;
-        self.word("table");
-        let table = self.relation()?;
-        let columns = match self.parser.peek_token_ref().token {
-            Token::LParen if !self.parenthesised_query() => self
-                .parser
-                .parse_parenthesized_column_list(ast_mandatory(), false)
-                .map_err(|e| self.syntax(e))?,
-            _ => vec![],
-        };
-        let by_name = self.word("by") && {
-            let by_name = self.word("name");
-            if !by_name {
-                self.expect("position")?;
-            }
-            by_name
-        };
-        let source = match self.word("default") {
-            true => {
-                self.expect("values")?;
-                None
-            }
-            false => Some(self.query()?),
-        };
-        let token = self.parser.peek_token();
-        if self.word("on") {
-            return Err(Error::unsupported("INSERT … ON CONFLICT is not supported")
-                .with_help("MERGE INTO updates the rows that are there and inserts the others")
-                .or_span(name::span(token.span)));
-        }
-        let returning = self.returning()?;
-        Ok(Command::Insert(Insert { table, columns, by_name, source, returning }))
-    }
-
     /// `[RETURNING items]`.
     pub(super) fn returning(&mut self) -> Result<Vec<ast::SelectItem>> {
         if !self.word("returning") {
             return Ok(vec![]);
         }
         self.parser.parse_comma_separated(Parser::parse_select_item).map_err(|e| self.syntax(e))
-    }
-
-    fn parenthesised_query(&self) -> bool {
-        let mut depth = 0;
-        while self.parser.peek_nth_token_ref(depth).token == Token::LParen {
-            depth += 1;
-        }
-        matches!(&self.parser.peek_nth_token_ref(depth).token, Token::Word(w)
-            if w.quote_style.is_none()
-                && matches!(w.keyword, Keyword::SELECT | Keyword::WITH | Keyword::FROM | Keyword::VALUES))
     }
 
     /// `COPY (query) | table [(columns)] TO 'file' [[WITH] (options)]`, or `COPY table FROM 'file'`.
@@ -448,8 +401,9 @@ impl StatementParser<'_> {
             None => format!("SELECT * FROM read_csv({file}{arguments})"),
         };
         let source = Some(subquery(&query, Some(span))?);
-        let (by_name, returning) = (false, vec![]);
-        Ok(Command::Insert(Insert { table, columns, by_name, source, returning }))
+        let (alias, by_name, conflict, returning) = (None, false, None, vec![]);
+        let insert = Insert { table, alias, columns, by_name, source, conflict, returning };
+        Ok(Command::Insert(insert))
     }
 
     fn file_name(&mut self) -> Result<(String, Span)> {
@@ -596,7 +550,7 @@ impl StatementParser<'_> {
     }
 }
 
-fn ast_mandatory() -> sqlparser::parser::IsOptional {
+pub(super) fn ast_mandatory() -> sqlparser::parser::IsOptional {
     sqlparser::parser::IsOptional::Mandatory
 }
 

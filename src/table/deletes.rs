@@ -123,8 +123,12 @@ pub(crate) async fn column(
     Ok(stream.map(values).boxed())
 }
 
-/// Whether a file keeps the row id of each row, which then does not follow from its position.
+/// Whether a file keeps the row id of each row, which then does not follow from its position. Row ids
+/// in a file that was added as it is are of another table.
 pub(crate) async fn keeps_row_ids(storage: &Storage, file: &DataFile) -> Result<bool> {
+    if file.name_mapping.is_some() {
+        return Ok(false);
+    }
     let builder = open(storage, &file.path, file.file_size_bytes).await?;
     Ok(column_with_id(builder.schema(), ROW_ID).is_some())
 }

@@ -3,7 +3,8 @@
 //! A [`LakeTable`] is one table as of one transaction. Its scan asks the catalog for the files and
 //! their statistics, leaves out the files that cannot hold a matching row, and yields a plain
 //! `DataSourceExec` over Parquet ([`scan`]), so that every optimisation of DataFusion applies. No
-//! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]). Few
+//! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]).
+//! The columns of files that were added as they are are found by name ([`mapped`]). Few
 //! rows may be in the catalog itself ([`inlined`]): they are one more input of a union. Row counts are exact, so `COUNT(*)`, and `MIN` and `MAX` where the bounds are, are answered without a
 //! scan. A [`ChangeFeed`] is what came and went of a table between two snapshots, read likewise.
 //!
@@ -17,6 +18,7 @@ pub(crate) mod deletes;
 mod evolve;
 mod feed;
 pub(crate) mod inlined;
+mod mapped;
 pub(crate) mod partition;
 pub(crate) mod prune;
 mod resolve;
@@ -40,6 +42,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use self::bucket::BucketStatistics;
 pub(crate) use self::chosen::ChosenRows;
 pub(crate) use self::feed::{ChangeFeed, FeedKind};
+pub(crate) use self::mapped::hive_value;
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};
 use crate::catalog::Transaction;
@@ -103,7 +106,6 @@ impl LakeTable {
     ) -> Result<Vec<ScanFile>> {
         let columns = self.columns_with_stats(projection, filters).await?;
         let files = self.transaction.data_files(&self.table, &columns).await?;
-        check_readable(&self.table, &files)?;
         let schema = self.layout.in_files();
         let bounds = |file| Arc::new(stats::bounds(file, self.layout.columns(), schema));
         let bounds: Vec<Arc<Statistics>> = files.iter().map(bounds).collect();
@@ -123,7 +125,6 @@ impl LakeTable {
     /// How many rows there are.
     pub(crate) async fn count(&self) -> Result<u64> {
         let files = self.transaction.data_files(&self.table, &[]).await?;
-        check_readable(&self.table, &files)?;
         let at = self.transaction.base().id;
         let inlined = self.transaction.inlined_rows(&self.table).await?;
         let mut rows = inlined.iter().map(|group| group.rows.len() as u64).sum();
@@ -197,18 +198,6 @@ pub(crate) async fn moved(
     let inlined = rows.inlined.iter().map(|group| layout.batch(group));
     let scan = scan::with_rows(scan, &layout, inlined.collect::<Result<_>>()?, None)?;
     scan::identified(scan, rows.columns.len(), rows.row_ids, rows.snapshots)
-}
-
-/// Refuses what another engine wrote and this reader would get wrong.
-fn check_readable<'f>(table: &Table, files: impl IntoIterator<Item = &'f DataFile>) -> Result<()> {
-    match files.into_iter().any(|file| file.name_mapping.is_some()) {
-        false => Ok(()),
-        true => Err(Error::unsupported(format!(
-            "table \"{}\" has files that were added with a name mapping",
-            table.name
-        ))
-        .with_help("copy it with DuckDB into a new table: CREATE TABLE … AS SELECT")),
-    }
 }
 
 /// Whether a filter needs only columns that `schema` has.

@@ -34,6 +34,7 @@ use datafusion::physical_plan::union::UnionExec;
 use object_store::ObjectMeta;
 use roaring::RoaringTreemap;
 
+use super::mapped::{LabellingReaders, Labels};
 use super::types::{Identity, ROW_ID_COLUMN, SNAPSHOT_COLUMN, table_schema};
 use super::{adapter, deletes, inlined, stats};
 use crate::catalog::model::{Column, DataFile, INLINED, InlinedRow, InlinedRows};
@@ -238,6 +239,7 @@ fn scan_store(
     let groups = file_groups(files, state);
     let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
     let readers = CachedParquetFileReaderFactory::new(Arc::clone(&located.store), cache);
+    let readers = LabellingReaders(readers);
     let source = ParquetSource::new(layout.schema.clone())
         .with_table_parquet_options(options)
         .with_parquet_file_reader_factory(Arc::new(readers));
@@ -284,6 +286,9 @@ fn partitioned_file(layout: &Layout, scan: &ScanFile, located: &Located) -> Part
     if !scan.missing.is_empty() {
         let selection = deletes::selection(&scan.missing, file.record_count);
         partitioned = partitioned.with_extension(ParquetRowSelection::new(selection));
+    }
+    if let Some(labels) = Labels::of(file) {
+        partitioned = partitioned.with_extension(labels);
     }
     match file.footer_size {
         // The Thrift part, its length and the magic bytes: one read fetches the whole footer.

@@ -35,6 +35,7 @@ impl Named {
             relation: self.index(name),
             distinct: *distinct,
             basis: Basis::Range,
+            kept: 1.0,
         };
         let class = keys.iter().map(key).collect();
         self.classes.push(class);

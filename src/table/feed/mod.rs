@@ -48,7 +48,7 @@ use roaring::RoaringTreemap;
 use self::history::{BySnapshot, FileChanges, Told, all_of, in_both};
 use super::scan::{self, Layout, ScanFile};
 use super::types::Identity;
-use super::{CONCURRENT_DELETES, check_readable, prune, stats};
+use super::{CONCURRENT_DELETES, prune, stats};
 use crate::catalog::Transaction;
 use crate::catalog::model::{ColumnId, InlinedHistory, SnapshotId, Table, same_name};
 use crate::error::{Error, Result};
@@ -230,7 +230,6 @@ impl ChangeFeed {
             .collect();
         let first = *told.range.start();
         let histories = pinned.file_histories(&self.table, first, &stats_of).await?;
-        check_readable(&self.table, histories.iter().map(|history| &history.file))?;
         let bounds = histories.iter().map(|history| {
             let (columns, schema) = (self.layout.columns(), self.layout.in_files());
             Arc::new(stats::bounds(&history.file, columns, schema))

@@ -179,8 +179,14 @@ impl Writer {
         match self.below(9) {
             _ if depth == 0 => self.simple_filter(relations),
             0 => {
-                let (a, b) = (self.filter(relations, depth - 1), self.filter(relations, depth - 1));
-                format!("({a} OR {b})")
+                // Not NOT IN: below OR the engine takes its NULL for false.
+                let one = self.simple_filter(relations);
+                let other = match self.below(3) {
+                    0 => self.exists(relations),
+                    1 => self.is_in(relations, "IN"),
+                    _ => self.filter(relations, 0),
+                };
+                format!("({one} OR {other})")
             }
             1 => self.exists(relations),
             2 => format!("NOT {}", self.exists(relations)),
