@@ -84,6 +84,7 @@
 //! | a function or operator of DuckDB's | `dialect/` | `tests/slt/dialect/` |
 //! | the order of joins, or an estimate | `optimizer/`, a pin of `optimizer/tests.rs` | `tests/it/queries.rs`, `tests/slt/optimizer/` |
 //! | a table function | `session/readers.rs` | `tests/slt/` |
+//! | the change feed | `catalog/feed.rs` (which files), `table/feed/` (which rows), `session/feed.rs` (arguments) | `tests/slt/changes/`, `tests/it/feed.rs` |
 //! | what differs between SQLite and PostgreSQL | `catalog/backend/` | `tests/it/postgres.rs`; all of `tests/slt` runs on both |
 //! | what a commit writes | `catalog/commit.rs`, conflicts in `catalog/conflict.rs` | `tests/it/interop.rs` |
 //! | a procedure of upkeep | `maintain/`, its parameters in `session/upkeep.rs` | `tests/slt/upkeep/`, `tests/it/upkeep.rs` |

@@ -13,6 +13,15 @@ use super::types::parse_type;
 use super::widen::{leaves, retype_stats};
 use crate::error::{Error, ErrorKind, Result};
 
+/// The columns of a data file, for [`data_file`].
+pub(super) const FILE: &str = "data_file_id, path, path_is_relative, record_count, \
+     file_size_bytes, footer_size, row_id_start, partial_max, mapping_id, begin_snapshot, \
+     partition_id";
+
+/// The columns of a delete file, the first of which is its data file's id, for [`delete_file`].
+pub(super) const DELETE_FILE: &str = "data_file_id, path, path_is_relative, delete_file_id, \
+     format, file_size_bytes, begin_snapshot, delete_count";
+
 impl Catalog {
     /// How many data files a table has.
     pub async fn n_data_files(&self, at: SnapshotId, table: TableId) -> Result<usize> {
@@ -32,10 +41,8 @@ impl Catalog {
         stats_of: &[ColumnId],
     ) -> Result<Vec<DataFile>> {
         let sql = format!(
-            "SELECT data_file_id, path, path_is_relative, record_count, file_size_bytes, \
-             footer_size, row_id_start, partial_max, mapping_id, begin_snapshot, \
-             partition_id \
-             FROM ducklake_data_file WHERE table_id = $2 AND {VISIBLE} ORDER BY data_file_id"
+            "SELECT {FILE} FROM ducklake_data_file WHERE table_id = $2 AND {VISIBLE} \
+             ORDER BY data_file_id"
         );
         let values = [at.0.into(), table.id.0.into()];
         let (mut files, mut mapped) = (BTreeMap::new(), Vec::new());
@@ -76,9 +83,8 @@ impl Catalog {
         files: &mut BTreeMap<i64, DataFile>,
     ) -> Result<()> {
         let sql = format!(
-            "SELECT data_file_id, path, path_is_relative, delete_file_id, format, \
-             file_size_bytes, begin_snapshot, delete_count FROM ducklake_delete_file \
-             WHERE table_id = $2 AND {VISIBLE} ORDER BY delete_file_id"
+            "SELECT {DELETE_FILE} FROM ducklake_delete_file WHERE table_id = $2 AND {VISIBLE} \
+             ORDER BY delete_file_id"
         );
         for row in &self.backend().query(&sql, values).await? {
             if let Some(file) = files.get_mut(&row.int(0)?) {
@@ -98,7 +104,7 @@ impl Catalog {
         Ok(())
     }
 
-    async fn attach_stats(
+    pub(super) async fn attach_stats(
         &self,
         table: TableId,
         stats_of: &[ColumnId],
@@ -144,7 +150,7 @@ impl Catalog {
     }
 
     /// How the columns of files that were added as they are come from them.
-    async fn attach_mappings(
+    pub(super) async fn attach_mappings(
         &self,
         table: &Table,
         mapped: Vec<(Result<i64>, i64)>,
@@ -167,7 +173,7 @@ impl Catalog {
     }
 
     /// Brings statistics of files that were written before a column's type changed to the new type.
-    async fn retype_stats(
+    pub(super) async fn retype_stats(
         &self,
         table: &Table,
         stats_of: &[ColumnId],
@@ -218,7 +224,7 @@ fn is_widened(table: &Table, column: ColumnId) -> bool {
     leaf.is_some_and(|leaf| leaf.column_type == ColumnType::Float64)
 }
 
-fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
+pub(super) fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
     Ok(DataFile {
         id: Some(FileId(row.int(0)?)),
         path: path(row, 1)?.resolve(&table.directory),
@@ -236,7 +242,7 @@ fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
     })
 }
 
-fn delete_file(table: &Table, row: &Row) -> Result<DeleteFile> {
+pub(super) fn delete_file(table: &Table, row: &Row) -> Result<DeleteFile> {
     let format = row.text(4)?;
     Ok(DeleteFile {
         id: FileId(row.int(3)?),

@@ -92,10 +92,12 @@ impl Catalog {
         Ok(all)
     }
 
-    /// All versions of the rows up to a snapshot, by inlined table, with the columns of each.
+    /// The versions of the rows that came up to a snapshot, and came or went `since` another, by
+    /// inlined table, with the columns of each.
     pub(super) async fn inlined_versions(
         &self,
         table: TableId,
+        since: SnapshotId,
         through: SnapshotId,
     ) -> Result<Vec<(String, Vec<Column>, Vec<InlinedVersion>)>> {
         let mut all = Vec::new();
@@ -103,11 +105,12 @@ impl Catalog {
             let columns = self.columns_of_version(table, inlined.schema_version).await?;
             let sql = format!(
                 "SELECT row_id, begin_snapshot, end_snapshot, {} FROM {} \
-                 WHERE begin_snapshot <= $1 ORDER BY row_id, begin_snapshot",
+                 WHERE begin_snapshot <= $1 AND (begin_snapshot >= $2 OR end_snapshot >= $2) \
+                 ORDER BY row_id, begin_snapshot",
                 self.texts(&columns),
                 quoted(&inlined.name)
             );
-            let rows = self.backend().query(&sql, &[through.into()]).await?;
+            let rows = self.backend().query(&sql, &[through.into(), since.into()]).await?;
             let version = |row: &Row| {
                 let values =
                     (OWN.len()..OWN.len() + columns.len()).map(|index| row.opt_text(index));

@@ -472,6 +472,20 @@ pub struct ColumnStats {
     pub contains_nan: Option<bool>,
 }
 
+/// What a table's files take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the specification's")]
+pub struct TableSize {
+    pub id: TableId,
+    pub uuid: Uuid,
+    pub schema_id: SchemaId,
+    pub name: String,
+    pub file_count: u64,
+    pub file_size_bytes: u64,
+    pub delete_file_count: u64,
+    pub delete_file_size_bytes: u64,
+}
+
 /// One row of `ducklake_table_stats`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TableStats {

@@ -93,6 +93,11 @@ impl Transaction {
         self.catalog.history(self.base.id).await
     }
 
+    /// How many files each table of the base has, and how large they are.
+    pub async fn table_sizes(&self) -> Result<Vec<TableSize>> {
+        self.catalog.table_sizes(self.base.id).await
+    }
+
     /// The options of the catalog, as they are now.
     pub async fn options(&self) -> Result<Vec<SetOption>> {
         self.catalog.options().await

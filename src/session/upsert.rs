@@ -27,7 +27,7 @@ use super::load::column_index;
 use crate::catalog::model::{Column, ColumnId, Rule, Table, same_name};
 use crate::error::{Error, Result};
 use crate::sql::Insert;
-use crate::sql::dml::{Action, Clause, RowChange, When, With};
+use crate::sql::dml::{Action, Clause, ColumnPath, RowChange, When, With};
 use crate::sql::insert::{Conflict, Key, OnConflict};
 use crate::sql::name::{self, fold};
 
@@ -51,15 +51,14 @@ pub(super) fn change(
     named: &[bool],
 ) -> Result<Upsert> {
     let key = key_columns(conflict, table).map_err(|e| e.or_span(conflict.span))?;
-    let own = || Ident::with_quote('"', table.name.clone());
-    let alias = insert.alias.clone().unwrap_or_else(own);
+    let alias = insert.called(&table.name);
     let same = key.iter().map(|column| {
         binary(column_of(&alias, &column.name), BinaryOperator::Eq, excluded(&column.name))
     });
     let on = same.reduce(|all, one| binary(all, BinaryOperator::And, one));
     let on = on.ok_or_else(|| Error::internal("a key without columns"))?;
     let insert_row = Action::Insert {
-        columns: vec![],
+        columns: None,
         values: table.columns.iter().map(|column| excluded(&column.name)).collect(),
     };
     let mut clauses = Vec::new();
@@ -68,9 +67,19 @@ pub(super) fn change(
         clauses.push(Clause { when: When::Matched, predicate, action });
     }
     clauses.push(Clause { when: When::NotMatched, predicate: None, action: insert_row });
-    let source = Box::new(dml::reader(SOURCE, Ident::with_quote('"', EXCLUDED)));
-    let with = With::Source { source, on: Box::new(on) };
-    let change = RowChange { tag: "INSERT", table: insert.table.clone(), alias, with, clauses };
+    let source_alias = dml::named(Ident::with_quote('"', EXCLUDED));
+    let source = Box::new(dml::reader(SOURCE, source_alias.name.clone()));
+    let with = With::Source { source, alias: source_alias, on: Box::new(on) };
+    let change = RowChange {
+        tag: "INSERT",
+        table: insert.table.clone(),
+        alias,
+        is_aliased: insert.alias.is_some(),
+        ctes: None,
+        with,
+        clauses,
+        returning: insert.returning.clone(),
+    };
     Ok(Upsert { change, key: key.into_iter().map(|column| column.name.clone()).collect() })
 }
 
@@ -80,13 +89,13 @@ fn update(
     action: &OnConflict,
     table: &Table,
     named: &[bool],
-) -> Result<Option<(Vec<(Ident, Expr)>, Option<Expr>)>> {
+) -> Result<Option<(Vec<(ColumnPath, Expr)>, Option<Expr>)>> {
     match action {
         OnConflict::Ignore => Ok(None),
         OnConflict::Replace => {
             let given = table.columns.iter().zip(named).filter(|(_, named)| **named);
             let set = given.map(|(column, _)| {
-                (Ident::with_quote('"', column.name.clone()), excluded(&column.name))
+                (vec![Ident::with_quote('"', column.name.clone())], excluded(&column.name))
             });
             Ok(Some((set.collect(), None)))
         }

@@ -4,13 +4,13 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, Ident, Query, VisitMut, VisitorMut};
+use sqlparser::ast::{Expr, Ident, Query, SelectItem, VisitMut, VisitorMut};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::Command;
-use super::dml::assignments;
+use super::dml::{ColumnPath, assignments};
 use super::name::{self, RelationRef};
 use super::parser::{StatementParser, ast_mandatory};
 use crate::diagnostic::Span;
@@ -26,6 +26,8 @@ pub(crate) struct Insert {
     /// `None` is DEFAULT VALUES.
     pub(crate) source: Option<Box<Query>>,
     pub(crate) conflict: Option<Box<Conflict>>,
+    /// What is asked of the new rows; empty without RETURNING.
+    pub(crate) returning: Vec<SelectItem>,
 }
 
 /// What becomes of a row whose key is in the table.
@@ -54,7 +56,7 @@ pub(crate) enum OnConflict {
     /// Its values take the place of those that are there.
     Replace,
     /// The row that is there is updated, if it meets the predicate.
-    Update { assignments: Vec<(Ident, Expr)>, predicate: Option<Box<Expr>> },
+    Update { assignments: Vec<(ColumnPath, Expr)>, predicate: Option<Box<Expr>> },
 }
 
 impl Insert {
@@ -68,13 +70,18 @@ impl Insert {
             }
             predicate.visit(visitor)?;
         }
-        ControlFlow::Continue(())
+        self.returning.visit(visitor)
+    }
+
+    /// What expressions call the table.
+    pub(crate) fn called(&self, name: &str) -> Ident {
+        self.alias.clone().unwrap_or_else(|| Ident::with_quote('"', name))
     }
 }
 
 impl StatementParser<'_> {
     /// `INSERT [OR REPLACE | OR IGNORE] INTO t [AS alias] [(columns)] [BY NAME | BY POSITION]
-    /// query | DEFAULT VALUES [ON CONFLICT …]`.
+    /// query | DEFAULT VALUES [ON CONFLICT …] [RETURNING …]`.
     pub(super) fn insert(&mut self) -> Result<Command> {
         self.parser.next_token();
         let or = self.or_action()?;
@@ -108,13 +115,9 @@ impl StatementParser<'_> {
             }
             (or, on) => or.or(on),
         };
-        let token = self.parser.peek_token();
-        if self.word("returning") {
-            return Err(Error::unsupported("INSERT … RETURNING is not supported")
-                .or_span(name::span(token.span)));
-        }
-        let conflict = conflict.map(Box::new);
-        Ok(Command::Insert(Insert { table, alias, columns, by_name, source, conflict }))
+        let (conflict, returning) = (conflict.map(Box::new), self.returning()?);
+        let insert = Insert { table, alias, columns, by_name, source, conflict, returning };
+        Ok(Command::Insert(insert))
     }
 
     /// `OR REPLACE` or `OR IGNORE`.

@@ -2,8 +2,8 @@
 //!
 //! [`script`] splits a whole text into [`Statement`]s by its tokens (never by lines) after
 //! replacing `:name` variables; [`tokens`] smooths what sqlparser would misread; [`parser`] turns
-//! the tokens of one statement into a [`Command`], [`dml`] those that change rows, [`insert`] those that
-//! add some; [`types`] maps SQL
+//! the tokens of one statement into a [`Command`], [`dml`] and [`merge`] those that change rows,
+//! [`insert`] those that add some; [`types`] maps SQL
 //! type names. Every span counts in the text as the user wrote it, because the
 //! tokens keep their places through substitution.
 //!
@@ -16,6 +16,7 @@ pub(crate) mod dml;
 mod expr;
 pub(crate) mod insert;
 mod limits;
+mod merge;
 pub mod name;
 mod parser;
 pub mod script;

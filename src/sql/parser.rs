@@ -186,9 +186,11 @@ impl StatementParser<'_> {
             };
         };
         match keyword {
-            Keyword::SELECT | Keyword::WITH | Keyword::FROM | Keyword::VALUES | Keyword::TABLE => {
+            Keyword::SELECT | Keyword::FROM | Keyword::VALUES | Keyword::TABLE => {
                 self.query().map(Command::Query)
             }
+            Keyword::WITH => self.with(),
+            Keyword::MERGE => self.merge(),
             Keyword::EXPLAIN => self.explain(),
             Keyword::DESCRIBE | Keyword::DESC => {
                 self.parser.next_token();
@@ -222,6 +224,37 @@ impl StatementParser<'_> {
                 from_ast(ast).map_err(|e| e.or_span(name::span(first.span)))
             }
         }
+    }
+
+    /// `WITH … ` before a query, or before a statement that changes rows by one.
+    fn with(&mut self) -> Result<Command> {
+        let start = self.parser.next_token();
+        let ctes = ast::With {
+            with_token: start.clone().into(),
+            recursive: self.word("recursive"),
+            cte_tables: self
+                .parser
+                .parse_comma_separated(Parser::parse_cte)
+                .map_err(|e| self.syntax(e))?,
+        };
+        let mut command = self.command()?;
+        match &mut command {
+            Command::Query(query) | Command::Insert(Insert { source: Some(query), .. }) => {
+                match &mut query.with {
+                    Some(own) => {
+                        own.recursive |= ctes.recursive;
+                        own.cte_tables.splice(0..0, ctes.cte_tables);
+                    }
+                    none => *none = Some(ctes),
+                }
+            }
+            Command::ChangeRows(change) => change.ctes = Some(ctes),
+            _ => {
+                let message = "WITH stands before a query, INSERT, UPDATE, DELETE or MERGE";
+                return Err(Error::new(ErrorKind::Syntax, message).or_span(name::span(start.span)));
+            }
+        }
+        Ok(command)
     }
 
     pub(super) fn query(&mut self) -> Result<Box<Query>> {
@@ -313,6 +346,14 @@ impl StatementParser<'_> {
         Ok(Command::Explain(Explain { statement }))
     }
 
+    /// `[RETURNING items]`.
+    pub(super) fn returning(&mut self) -> Result<Vec<ast::SelectItem>> {
+        if !self.word("returning") {
+            return Ok(vec![]);
+        }
+        self.parser.parse_comma_separated(Parser::parse_select_item).map_err(|e| self.syntax(e))
+    }
+
     /// `COPY (query) | table [(columns)] TO 'file' [[WITH] (options)]`, or `COPY table FROM 'file'`.
     fn copy(&mut self) -> Result<Command> {
         self.parser.next_token();
@@ -360,8 +401,9 @@ impl StatementParser<'_> {
             None => format!("SELECT * FROM read_csv({file}{arguments})"),
         };
         let source = Some(subquery(&query, Some(span))?);
-        let (alias, by_name, conflict) = (None, false, None);
-        Ok(Command::Insert(Insert { table, alias, columns, by_name, source, conflict }))
+        let (alias, by_name, conflict, returning) = (None, false, None, vec![]);
+        let insert = Insert { table, alias, columns, by_name, source, conflict, returning };
+        Ok(Command::Insert(insert))
     }
 
     fn file_name(&mut self) -> Result<(String, Span)> {
@@ -544,7 +586,6 @@ fn from_ast(ast: Ast) -> Result<Command> {
         }
         Ast::Delete(delete) => Command::ChangeRows(Box::new(RowChange::of_delete(delete)?)),
         Ast::Update(update) => Command::ChangeRows(Box::new(RowChange::of_update(update)?)),
-        Ast::Merge(merge) => Command::ChangeRows(Box::new(RowChange::of_merge(merge)?)),
         Ast::Truncate(truncate) => {
             let names = truncate.table_names.iter();
             let tables = names.map(|target| RelationRef::from_ast(&target.name));

@@ -6,15 +6,17 @@
 //! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]).
 //! The columns of files that were added as they are are found by name ([`mapped`]). Few
 //! rows may be in the catalog itself ([`inlined`]): they are one more input of a union. Row counts are exact, so `COUNT(*)`, and `MIN` and `MAX` where the bounds are, are answered without a
-//! scan.
+//! scan. A [`ChangeFeed`] is what came and went of a table between two snapshots, read likewise.
 //!
 //! Tables are read-only here: writes go through [`crate::write`].
 
 mod adapter;
 mod bucket;
+mod chosen;
 pub(crate) mod convert;
 pub(crate) mod deletes;
 mod evolve;
+mod feed;
 pub(crate) mod inlined;
 mod mapped;
 pub(crate) mod partition;
@@ -38,6 +40,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use self::bucket::BucketStatistics;
+pub(crate) use self::chosen::ChosenRows;
+pub(crate) use self::feed::{ChangeFeed, FeedKind};
 pub(crate) use self::mapped::hive_value;
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};

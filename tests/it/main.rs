@@ -17,6 +17,7 @@ mod duckdb;
 mod etl;
 mod evolution;
 mod faults;
+mod feed;
 mod files;
 mod flush;
 mod interop;

@@ -10,21 +10,19 @@
 //! `GOTGAN_WEAVE_SEED=… GOTGAN_WEAVE_STEPS=… cargo test --test it weave` repeats it.
 //! `GOTGAN_WEAVE_SHRINK=1` leaves out, after a failure, the steps that it does not need.
 
-mod engines;
+pub(crate) mod engines;
 mod statements;
 mod types;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use gotgan::Config;
-use serde_json::json;
 
 use self::engines::{Duck, Gotgan, Side, Sum};
 use self::statements::{Author, By, Column, Relation, Step, Upkeep, path, quoted};
 use self::types::Type;
-use crate::duckdb::{Rows, postgres_lake};
+use crate::duckdb::Rows;
 use crate::services::python;
 use crate::support::{Kind, Lake, on_each_catalog};
 
@@ -107,25 +105,7 @@ struct Weave {
 
 impl Weave {
     fn start(kind: Kind, python: &Path, seed: u64) -> Self {
-        let (lake, catalog, extensions) = match kind {
-            Kind::Sqlite => {
-                let lake = kind.lake();
-                let catalog = format!("sqlite:{}/catalog.sqlite", lake.location);
-                (lake, catalog, vec![])
-            }
-            Kind::Postgres(server) => {
-                static NUMBER: AtomicU32 = AtomicU32::new(1);
-                let name = format!("weave_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-                server.execute("postgres", &format!("CREATE DATABASE {name}"));
-                let lake = Lake::at(server.url(&name));
-                (lake, postgres_lake(server, &name), vec!["postgres_scanner"])
-            }
-        };
-        let task = json!({
-            "lake": catalog, "data": format!("{}/", lake.data.display()),
-            "extensions": extensions, "setup": ["SET TimeZone = 'UTC'", "SET threads = 1"],
-        });
-        let duck = Duck::start(python, &task);
+        let (lake, duck) = engines::beside(kind, python);
         let gotgan = Gotgan::open(&Config::new(&lake.location));
         let (author, done) = (Author::new(seed), vec![]);
         Self { author, duck, gotgan, done, history: BTreeMap::new(), newest: 0, _lake: lake }
@@ -642,7 +622,7 @@ impl Weave {
         Ok(())
     }
 
-    /// What DuckDB says has changed between two versions of a table is what makes one the other.
+    /// What either engine says has changed between two versions of a table makes one the other.
     fn feed(&mut self) -> Result<(), String> {
         let tables: Vec<(String, Seen)> = self.history[&self.newest].clone().into_iter().collect();
         let Some((path, new)) = self.author.rng.choice(tables) else { return Ok(()) };
@@ -659,8 +639,8 @@ impl Weave {
         }
         let (schema, name) = unquoted(&path);
         let table = self.table_id(&schema, &name)?;
-        // The table may be another of the same name, and of files with rows of several snapshots
-        // DuckDB tells wrong.
+        // The table may be another of the same name; of files with rows of several snapshots DuckDB
+        // tells wrong.
         let known = format!(
             "SELECT min(t.begin_snapshot), count(f.data_file_id) \
              FROM __ducklake_metadata_lake.ducklake_table AS t \
@@ -670,8 +650,26 @@ impl Weave {
         let known = self.duck.run(Side::Lake, &[known])?.remove(0).remove(0).map_text();
         versions.retain(|(id, _)| *id >= known[0].parse().unwrap());
         let oldest = self.author.rng.choice(&versions).cloned();
-        let Some((from, old)) = oldest.filter(|_| known[1] == "0") else { return Ok(()) };
+        let Some((from, old)) = oldest else { return Ok(()) };
         if from == self.newest {
+            return Ok(());
+        }
+        let ours = format!(
+            "SELECT * FROM table_changes('{}', {}, {})",
+            path.replace('\'', "''"),
+            from + 1,
+            self.newest
+        );
+        let rows = self.gotgan.rows(false, &ours).map_err(|error| format!("{ours}: {error}"))?;
+        let is_new = |row: &Vec<Option<String>>| {
+            matches!(row[2].as_deref(), Some("insert" | "update_postimage"))
+        };
+        let (came, gone): (Rows, Rows) = rows.into_iter().partition(is_new);
+        let values = |rows: Rows| Sum::of(&rows.into_iter().map(|row| row[3..].to_vec()).collect());
+        if old.with(&values(came)) != new.sum.with(&values(gone)) {
+            return Err(format!("{ours} does not make {:?} of {old:?}", new.sum));
+        }
+        if known[1] != "0" {
             return Ok(());
         }
         let feed = format!(
