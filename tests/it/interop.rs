@@ -443,6 +443,15 @@ fn what_duckdb_sees_of_our_changes() {
     agree(&path, &duck, "SELECT * FROM t ORDER BY id");
     sql(&path, "DELETE FROM t");
     assert_eq!(duck.text("SELECT count(*) FROM t"), "0\n");
+    // The last rows of a file some of whose deletes the catalog keeps.
+    sql(
+        &path,
+        "CREATE TABLE u AS SELECT value AS id FROM generate_series(1, 40);
+         DELETE FROM u WHERE id <= 5; TRUNCATE u",
+    );
+    let changes = "SELECT snapshot_id, change_type, count(*)
+        FROM ducklake_table_changes('lake', 'main', 'u', 11, 11) GROUP BY ALL";
+    assert_eq!(duck.text(changes), "11,delete,35\n");
 }
 
 #[test]
