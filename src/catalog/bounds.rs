@@ -27,6 +27,16 @@ impl TableColumnStats {
         }
     }
 
+    pub(super) fn has_bounds(&self) -> bool {
+        self.min.is_some() || self.max.is_some()
+    }
+
+    /// The first values of a column that had NULLs alone until now.
+    pub(super) fn begin(&mut self, first: Self) {
+        let contains_null = self.contains_null.and_then(|null| Some(null || first.contains_null?));
+        *self = Self { contains_null, ..first };
+    }
+
     /// Widens by another file's.
     pub(super) fn widen(&mut self, stats: &ColumnStats, column_type: &ColumnType) {
         let other = Self::of_file(stats);

@@ -160,6 +160,7 @@ impl Weave {
     fn again(&mut self, steps: &[Step], looks: bool) -> Result<(), String> {
         for step in steps {
             self.perform(&mut step.clone())?;
+            self.done.push(step.clone());
             if looks {
                 self.look(false)?;
             }

@@ -106,16 +106,28 @@ impl Weave {
         let ids: Vec<u64> =
             ours.into_iter().map(|row| row[0].as_ref().unwrap().parse().unwrap()).collect();
         let newest = *ids.last().unwrap();
-        let overlapped = matches!(self.done.last(), Some(Step::Overlapping(..)));
-        if newest < self.newest || newest > self.newest + 1 + u64::from(overlapped) {
+        let is_upkeep = matches!(self.done.last(), Some(Step::Upkeep(..)));
+        let most = match self.done.last() {
+            // Flushes, merges and rewrites are commits of one table each.
+            Some(Step::Upkeep(..)) => 3 * now.len() as u64,
+            Some(Step::Overlapping(..)) => 2,
+            _ => 1,
+        };
+        let is_first = self.history.is_empty();
+        if newest < self.newest || (newest > self.newest + most && !is_first) {
             return Err(format!("snapshot {newest} comes after {}", self.newest));
         }
-        if newest == self.newest && self.history.get(&newest).is_some_and(|before| *before != now) {
+        let before = self.history.get(&self.newest);
+        if (newest == self.newest || is_upkeep) && before.is_some_and(|before| *before != now) {
             return Err("something changed without a snapshot".into());
         }
-        self.newest = newest;
         self.history.retain(|id, _| ids.contains(id));
+        if is_upkeep && !is_first {
+            let new = ids.iter().filter(|id| **id > self.newest);
+            self.history.extend(new.map(|id| (*id, now.clone())));
+        }
         self.history.insert(newest, now);
+        self.newest = newest;
         Ok(())
     }
 
