@@ -73,7 +73,7 @@ impl Writer<'_> {
         self.table_stats(id, existed, records, next_row_id, bytes).await?;
         let stats = files.iter().map(|file| &file.column_stats);
         let stats: Vec<_> = stats.chain(inlined.iter().map(|group| &group.column_stats)).collect();
-        self.table_column_stats(id, existed, &stats, &columns).await
+        self.table_column_stats(catalog, id, existed, &stats, &columns).await
     }
 
     /// The specification of a file's partition; none if the transaction itself has replaced it.
@@ -106,6 +106,7 @@ impl Writer<'_> {
 
     async fn table_column_stats(
         &mut self,
+        catalog: &Catalog,
         table: TableId,
         existed: bool,
         added: &[&BTreeMap<ColumnId, ColumnStats>],
@@ -133,13 +134,37 @@ impl Writer<'_> {
             };
             let before = merged.clone();
             if let Some(column_type) = columns.get(&id) {
-                of_column(&id).into_iter().for_each(|stats| merged.widen(stats, column_type));
+                let added = of_column(&id);
+                let new = bounds::of_files(added.iter().copied(), column_type);
+                let may_begin = new.has_bounds() && !merged.has_bounds();
+                if may_begin && !self.may_have_values(catalog, table, id).await? {
+                    merged.begin(new);
+                } else {
+                    added.into_iter().for_each(|stats| merged.widen(stats, column_type));
+                }
             }
             if merged != before {
                 self.update_column_stats(table, id, merged).await?;
             }
         }
         Ok(())
+    }
+
+    /// Whether a row from before this commit may have a value in a column. DuckDB takes a column
+    /// without bounds for one of NULLs alone, so it is to have them once it has values.
+    async fn may_have_values(
+        &mut self,
+        catalog: &Catalog,
+        table: TableId,
+        column: ColumnId,
+    ) -> Result<bool> {
+        let sql = "SELECT 1 FROM ducklake_data_file f LEFT JOIN ducklake_file_column_stats s \
+                   ON s.data_file_id = f.data_file_id AND s.column_id = $2 \
+                   WHERE f.table_id = $1 AND f.begin_snapshot < $3 \
+                   AND (s.value_count IS NULL OR s.value_count > 0) LIMIT 1";
+        let values = [table.0.into(), column.0.into(), self.snapshot.id.into()];
+        Ok(!self.transaction.query(sql, &values).await?.is_empty()
+            || self.may_have_inlined_values(catalog, table, column).await?)
     }
 
     async fn update_column_stats(

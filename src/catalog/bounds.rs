@@ -27,6 +27,16 @@ impl TableColumnStats {
         }
     }
 
+    pub(super) fn has_bounds(&self) -> bool {
+        self.min.is_some() || self.max.is_some()
+    }
+
+    /// The first values of a column that had NULLs alone until now.
+    pub(super) fn begin(&mut self, first: Self) {
+        let contains_null = self.contains_null.and_then(|null| Some(null || first.contains_null?));
+        *self = Self { contains_null, ..first };
+    }
+
     /// Widens by another file's.
     pub(super) fn widen(&mut self, stats: &ColumnStats, column_type: &ColumnType) {
         let other = Self::of_file(stats);
@@ -37,8 +47,7 @@ impl TableColumnStats {
         };
         self.contains_null = either(self.contains_null, other.contains_null);
         self.contains_nan = either(self.contains_nan, other.contains_nan);
-        // A file of NULLs alone has no bounds and does not widen any.
-        if stats.value_count != Some(0) {
+        if !is_boundless(stats) {
             self.min = extreme(self.min.take(), other.min, column_type, Ordering::Less);
             self.max = extreme(self.max.take(), other.max, column_type, Ordering::Greater);
         }
@@ -50,14 +59,20 @@ pub(super) fn of_files<'a>(
     files: impl IntoIterator<Item = &'a ColumnStats>,
     column_type: &ColumnType,
 ) -> TableColumnStats {
-    let (mut with_values, mut only_nulls) = (vec![], vec![]);
+    let (mut with_values, mut boundless) = (vec![], vec![]);
     for stats in files {
-        if stats.value_count == Some(0) { &mut only_nulls } else { &mut with_values }.push(stats);
+        if is_boundless(stats) { &mut boundless } else { &mut with_values }.push(stats);
     }
-    let mut all = with_values.into_iter().chain(only_nulls);
+    let mut all = with_values.into_iter().chain(boundless);
     let mut merged = all.next().map(TableColumnStats::of_file).unwrap_or_default();
     all.for_each(|stats| merged.widen(stats, column_type));
     merged
+}
+
+/// Whether a file has NULLs and NaN alone: it has no bounds and does not widen any.
+fn is_boundless(stats: &ColumnStats) -> bool {
+    let is_nan = stats.contains_nan == Some(true) && stats.min.is_none() && stats.max.is_none();
+    stats.value_count == Some(0) || is_nan
 }
 
 fn extreme(
@@ -149,6 +164,16 @@ mod tests {
             [stats(Some("-1.05"), Some("9.50"), 2, 0), stats(Some("-1.5"), Some("10"), 2, 0)];
         let merged = of_files(&files, &ColumnType::Decimal { precision: 10, scale: 2 });
         assert_eq!((merged.min.as_deref(), merged.max.as_deref()), (Some("-1.5"), Some("10")));
+    }
+
+    #[test]
+    fn what_is_no_number_widens_nothing() {
+        let numbers = stats(Some("1.0"), Some("2.5"), 5, 0);
+        let nan = ColumnStats { contains_nan: Some(true), ..stats(None, None, 5, 0) };
+        for files in [[&numbers, &nan], [&nan, &numbers]] {
+            let merged = of_files(files, &ColumnType::Float64);
+            assert_eq!((merged.min.as_deref(), merged.max.as_deref()), (Some("1.0"), Some("2.5")));
+        }
     }
 
     #[test]

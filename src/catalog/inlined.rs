@@ -17,6 +17,7 @@ use super::commit::Writer;
 use super::model::*;
 use super::read::VISIBLE;
 use super::types::parse_time;
+use super::widen::leaves;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Columns that every inlined table has; a table with one of these names is never inlined.
@@ -256,6 +257,33 @@ impl Writer<'_> {
             )
             .with_help("nothing was changed; run the transaction again")),
         }
+    }
+
+    /// Whether an inlined row from before this commit may have a value in a leaf column.
+    pub(super) async fn may_have_inlined_values(
+        &mut self,
+        catalog: &Catalog,
+        id: TableId,
+        leaf: ColumnId,
+    ) -> Result<bool> {
+        for inlined in catalog.inlined_tables(id).await? {
+            let columns = catalog.columns_of_version(id, inlined.schema_version).await?;
+            let has_leaf = |column: &&Column| {
+                leaves(std::slice::from_ref(column)).iter().any(|other| other.id == leaf)
+            };
+            let is_value = match columns.iter().find(has_leaf) {
+                Some(column) => format!("{} IS NOT NULL", quoted(&column.name)),
+                // The column's default is its value in such rows.
+                None => "1 = 1".to_owned(),
+            };
+            let table = quoted(&inlined.name);
+            let sql =
+                format!("SELECT 1 FROM {table} WHERE begin_snapshot < $1 AND {is_value} LIMIT 1");
+            if !self.transaction.query(&sql, &[self.snapshot.id.into()]).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Inserts rows into the newest inlined table; gives how many of them got a new row id.

@@ -10,8 +10,8 @@ use arrow::record_batch::RecordBatch;
 
 use super::{Flushed, Run, Scope, Upkeep};
 use crate::catalog::model::{
-    Changes, Commit, Deletion, DeletionKind, Flush, FlushedFile, InlinedHistory, InlinedRow,
-    InlinedRows, InlinedVersion, Snapshot, SnapshotId, Table, TableId,
+    Changes, Commit, Deletion, DeletionKind, FileId, Flush, FlushedFile, InlinedHistory,
+    InlinedRow, InlinedRows, InlinedVersion, Snapshot, SnapshotId, Table, TableId,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::types::{ROW_ID_COLUMN, SNAPSHOT_COLUMN, table_schema};
@@ -50,7 +50,13 @@ impl Upkeep {
             return Ok(None);
         }
         let histories = self.catalog.inlined_history(id, base.id).await?;
-        let deleted = self.catalog.inlined_deletes(id, base.id).await?;
+        let mut deleted = self.catalog.inlined_deletes(id, base.id).await?;
+        if !deleted.is_empty() {
+            // Of files that have ended only older versions need them, where they are.
+            let files = self.catalog.data_files(base.id, &table, &[]).await?;
+            let current: BTreeSet<FileId> = files.iter().filter_map(|file| file.id).collect();
+            deleted.retain(|file, _| current.contains(file));
+        }
         let rows = histories.iter().map(|history| history.rows.len() as u64).sum::<u64>();
         let rows = rows + deleted.values().map(|positions| positions.len() as u64).sum::<u64>();
         if rows == 0 {

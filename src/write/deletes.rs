@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
+use roaring::RoaringTreemap;
 use uuid::Uuid;
 
 use super::file::{Encoded, encode};
@@ -38,14 +39,15 @@ pub(crate) async fn prepare(
     staged: &Staged,
 ) -> Result<(BTreeMap<TableId, Vec<Deletion>>, bool)> {
     let (mut all, mut depends) = (BTreeMap::new(), false);
+    let with = (storage, staged);
     for (id, deleted) in &transaction.changes().deleted {
         let files = transaction.files_before_deletes(&deleted.table).await?;
         let limit = transaction.inlining_limit(&deleted.table).await?;
         let mut deletions = Vec::with_capacity(deleted.files.len());
         for file in files {
             if let Some(rows) = file.id.and_then(|id| deleted.files.get(&id)) {
-                let how =
-                    deletion(&deleted.table, &file, rows, (new, limit), storage, staged).await?;
+                let snapshots = (transaction.base().id, new);
+                let how = deletion(&deleted.table, &file, rows, (snapshots, limit), with).await?;
                 let names_snapshots = |file: &NewDeleteFile| file.snapshots.is_some();
                 depends |= matches!(&how, DeletionKind::DeleteFile(file) if names_snapshots(file));
                 let id = file.id.ok_or_else(|| Error::internal("a file without an id"))?;
@@ -74,20 +76,27 @@ async fn deletion(
     table: &Table,
     file: &DataFile,
     rows: &DeletedRows,
-    (new, limit): (SnapshotId, usize),
-    storage: &Storage,
-    staged: &Staged,
+    ((base, new), limit): ((SnapshotId, SnapshotId), usize),
+    (storage, staged): (&Storage, &Staged),
 ) -> Result<DeletionKind> {
-    let DeletedRows::At(positions) = rows else {
-        return Ok(DeletionKind::WholeFile);
+    let positions = match rows {
+        // Change feeds do not look for deletes in the catalog of a file that has ended: one with
+        // such deletes stays, as DuckDB leaves it.
+        DeletedRows::All if file.deleted.is_empty() => return Ok(DeletionKind::WholeFile),
+        DeletedRows::All => {
+            let mut left = RoaringTreemap::new();
+            left.insert_range(0..file.record_count);
+            left -= deletes::missing(storage, file, base).await?.as_ref();
+            Arc::new(left)
+        }
+        DeletedRows::At(positions) => Arc::clone(positions),
     };
-    // Deletes in the catalog stay there: none of them is in a delete file.
     let in_files: u64 = file.deletes.iter().map(|file| file.delete_count).sum();
-    if positions.len() + in_files + file.deleted.len() >= file.record_count {
+    if file.deleted.is_empty() && positions.len() + in_files >= file.record_count {
         return Ok(DeletionKind::WholeFile);
     }
     if positions.len() <= limit as u64 {
-        return Ok(DeletionKind::Inlined(Arc::clone(positions)));
+        return Ok(DeletionKind::Inlined(positions));
     }
     let mut entries: Vec<(u64, SnapshotId)> =
         positions.iter().map(|position| (position, new)).collect();

@@ -70,6 +70,8 @@ fn leaf_stats(metadata: &ParquetMetaData, index: usize, leaf: &Column) -> Column
                     None => (min, max),
                 });
             }
+            // Of values some are numbers unless all are NaN, which bounds leave out.
+            None if matches!(leaf.column_type, ColumnType::Float32 | ColumnType::Float64) => {}
             None => is_sound = false,
         }
     }

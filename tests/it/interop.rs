@@ -160,6 +160,27 @@ fn statistics_never_change_an_answer() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), queries.len(), wrong.join("\n"));
 }
 
+/// DuckDB takes a column without bounds for one of NULLs alone, and bounds it by what comes next.
+#[test]
+fn values_after_nulls_have_bounds() {
+    let dir = scratch();
+    let path = dir.path().join("w");
+    let Some(duck) = duckdb(&path) else { return };
+    for (table, nulls, by_duckdb) in [("a", 1, false), ("b", 1, true), ("c", 50, false)] {
+        sql(&path, &format!("CREATE TABLE {table} (id INT, v INT, s VARCHAR)"));
+        let first = format!("INSERT INTO {table} SELECT i, NULL, NULL FROM range({nulls}) AS r(i)");
+        match by_duckdb {
+            true => drop(duck.all(&[&first])),
+            false => drop(sql(&path, &first)),
+        }
+        sql(&path, &format!("INSERT INTO {table} VALUES (100, 7, 'm'), (101, NULL, NULL)"));
+        duck.all(&[&format!("INSERT INTO {table} VALUES (102, 5, 'k')")]);
+        let query = format!("SELECT id FROM {table} WHERE v = 7 AND s = 'm'");
+        assert_eq!(duck.text(&query), "100\n", "{table}");
+        agree(&path, &duck, &format!("SELECT min(v), max(v), max(s), count(v) FROM {table}"));
+    }
+}
+
 #[test]
 fn nested_values() {
     let dir = scratch();
@@ -443,6 +464,15 @@ fn what_duckdb_sees_of_our_changes() {
     agree(&path, &duck, "SELECT * FROM t ORDER BY id");
     sql(&path, "DELETE FROM t");
     assert_eq!(duck.text("SELECT count(*) FROM t"), "0\n");
+    // The last rows of a file some of whose deletes the catalog keeps.
+    sql(
+        &path,
+        "CREATE TABLE u AS SELECT value AS id FROM generate_series(1, 40);
+         DELETE FROM u WHERE id <= 5; TRUNCATE u",
+    );
+    let changes = "SELECT snapshot_id, change_type, count(*)
+        FROM ducklake_table_changes('lake', 'main', 'u', 11, 11) GROUP BY ALL";
+    assert_eq!(duck.text(changes), "11,delete,35\n");
 }
 
 #[test]

@@ -119,10 +119,6 @@ SELECT table_id, column_id, begin_snapshot, end_snapshot, next FROM (
 SELECT schema_name, path FROM ducklake_schema WHERE NOT suffix(path, '/')
 UNION ALL SELECT table_name, path FROM ducklake_table WHERE NOT suffix(path, '/')
 
--- two tables that live at once do not share a directory
-SELECT schema_id, path, count(*) FROM ducklake_table WHERE end_snapshot IS NULL
-GROUP BY ALL HAVING count(*) > 1
-
 -- no path is that of two files
 SELECT path, list(what), list(id) FROM file GROUP BY path HAVING count(*) > 1
 

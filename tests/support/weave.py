@@ -224,11 +224,13 @@ class Check:
             yield from (f"{path}: {problem}" for problem in look(id, literal(path), count))
 
     def data_file(self, id, path, count):
-        [(rows,)] = self.rows(f"SELECT count(*) FROM read_parquet({path})")
+        # Names of directories are no columns of it.
+        file = f"read_parquet({path}, hive_partitioning = false)"
+        [(rows,)] = self.rows(f"SELECT count(*) FROM {file}")
         if rows != count:
             yield f"it has {rows} rows, not {count}"
         leaves = {field: rest for field, *rest in self.rows(LEAVES.format(path=path))}
-        columns = dict(self.rows(f"SELECT column_name, column_type FROM (DESCRIBE FROM {path})"))
+        columns = dict(self.rows(f"SELECT column_name, column_type FROM (DESCRIBE FROM {file})"))
         for column, values, nulls, least, greatest, _ in self.rows(STATISTICS.format(id=id)):
             if column not in leaves:
                 yield f"it has statistics of column {column}, but not the column"
@@ -237,7 +239,7 @@ class Check:
             if values is not None and n_values is not None and (values, nulls) != (n_values, n_nulls):
                 yield f"{name} has {n_values} values and {n_nulls} NULLs, not {values} and {nulls}"
             if name in columns:
-                yield from self.between(path, name, columns[name], least, greatest)
+                yield from self.between(file, name, columns[name], least, greatest)
 
     def between(self, source, name, type, least, greatest):
         """Whether the values of a column are between the bounds that are known."""
@@ -271,6 +273,9 @@ class Check:
     def bounds(self):
         """The bounds of tables hold their values, and NULLs are known."""
         for schema, table, column, has_null, least, greatest, type in self.rows(KEPT):
+            # After a file of NaN alone DuckDB bounds the column by what it inserts next.
+            if type in ("FLOAT", "DOUBLE"):
+                least, greatest = None, None
             source = f"mirror.{quoted(schema)}.{quoted(table)}"
             where = f"{schema}.{table}"
             for problem in self.between(source, column, type, least, greatest):

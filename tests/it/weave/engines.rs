@@ -311,11 +311,6 @@ impl Sum {
         }
     }
 
-    /// With other rows beside them.
-    pub(crate) fn with(&self, others: &Self) -> Self {
-        Self { rows: self.rows + others.rows, number: self.number + others.number }
-    }
-
     /// From the answer to [`Sum::query`].
     pub(crate) fn from_answer(row: &[Option<String>]) -> Self {
         let number = |i: usize| row[i].as_deref().unwrap();

@@ -1,167 +1,10 @@
-//! Random statements on whatever tables there are, in SQL that both engines read.
-
-use std::fmt;
+//! Random changes of rows on whatever tables there are, in SQL that both engines read. What changes
+//! the tables themselves is in `definitions`.
 
 use fastrand::Rng;
 
-use super::types::Type;
-
-/// Who runs a statement.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum By {
-    Gotgan,
-    Duck,
-}
-
-impl By {
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Self::Gotgan => Self::Duck,
-            Self::Duck => Self::Gotgan,
-        }
-    }
-}
-
-/// What happens between two looks at everything.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Step {
-    /// One statement on its own.
-    Alone(By, String),
-    /// Statements between BEGIN and COMMIT, or else ROLLBACK.
-    Together(By, Vec<String>, bool),
-    /// Statements of a transaction, and one that the other engine commits in the meantime.
-    Overlapping(By, Vec<String>, String),
-    /// What is about files and not rows.
-    Upkeep(By, Upkeep),
-}
-
-/// What changes no table's rows.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Upkeep {
-    Merge,
-    /// Of one table.
-    Rewrite(String, String),
-    Flush,
-    Cleanup,
-    /// All of them, and without arguments.
-    Checkpoint,
-    /// Of each third snapshot, except the newest.
-    Expire(u64),
-    /// How many rows at once are kept in the catalog.
-    Inline(u8),
-    /// ALTER TABLE … SET PARTITIONED BY and the like.
-    Layout(String),
-}
-
-impl Upkeep {
-    /// As one engine spells it; `versions` are those that there are.
-    pub(crate) fn sql(&self, by: By, versions: &[u64]) -> String {
-        let (call, first) = match by {
-            By::Gotgan => ("CALL ", ""),
-            By::Duck => ("CALL ducklake_", "'lake', "),
-        };
-        let alone = first.trim_end_matches(", ");
-        let text = |name: &str| format!("'{}'", name.replace('\'', "''"));
-        match self {
-            Self::Merge => format!("{call}merge_adjacent_files({alone})"),
-            Self::Rewrite(schema, name) => format!(
-                "{call}rewrite_data_files({first}{}, schema => {}, delete_threshold => 0.3)",
-                text(name),
-                text(schema)
-            ),
-            Self::Flush => format!("{call}flush_inlined_data({alone})"),
-            Self::Cleanup => format!("{call}cleanup_old_files({first}cleanup_all => true)"),
-            Self::Checkpoint => "CHECKPOINT".into(),
-            Self::Expire(residue) => {
-                let last = versions.last();
-                let old = versions.iter().filter(|id| **id % 3 == *residue && Some(*id) != last);
-                let old: Vec<String> = old.map(u64::to_string).collect();
-                format!("{call}expire_snapshots({first}versions => [{}])", old.join(", "))
-            }
-            Self::Inline(rows) => {
-                let call = if by == By::Gotgan { "CALL" } else { "CALL lake." };
-                format!("{call} set_option('data_inlining_row_limit', {rows})").replace(". ", ".")
-            }
-            Self::Layout(sql) => sql.clone(),
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Alone(by, sql) => write!(f, "{by:?}: {sql};"),
-            Self::Upkeep(by, what) => write!(f, "{by:?}: {what:?};"),
-            Self::Together(by, statements, commits) => {
-                let end = if *commits { "COMMIT" } else { "ROLLBACK" };
-                write!(f, "{by:?}: BEGIN; {}; {end};", statements.join("; "))
-            }
-            Self::Overlapping(by, mine, theirs) => {
-                writeln!(f, "{by:?}: BEGIN; {};", mine.join("; "))?;
-                write!(f, "    {:?}: {theirs};\n{by:?}: COMMIT;", by.other())
-            }
-        }
-    }
-}
-
-/// A table or a view.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Relation {
-    pub(crate) schema: String,
-    pub(crate) name: String,
-    pub(crate) is_view: bool,
-    pub(crate) columns: Vec<Column>,
-    pub(crate) rows: u64,
-    /// Nothing has been written to it.
-    pub(crate) is_new: bool,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Column {
-    pub(crate) name: String,
-    pub(crate) kind: Type,
-    pub(crate) has_default: bool,
-    pub(crate) is_nullable: bool,
-}
-
-impl Relation {
-    /// Its full name, quoted.
-    pub(crate) fn path(&self) -> String {
-        path(&self.schema, &self.name)
-    }
-
-    fn id(&self) -> String {
-        quoted(&self.columns[0].name)
-    }
-
-    fn values(&self) -> &[Column] {
-        &self.columns[1..]
-    }
-}
-
-pub(crate) fn path(schema: &str, name: &str) -> String {
-    format!("{}.{}", quoted(schema), quoted(name))
-}
-
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A default for types that have one here.
-fn default_of(kind: &Type) -> &'static str {
-    match kind.name().as_str() {
-        "INTEGER" => " DEFAULT 42",
-        "VARCHAR" => " DEFAULT 'it''s'",
-        "DECIMAL(18,3)" => " DEFAULT 1.5",
-        "DATE" => " DEFAULT '2024-02-29'",
-        _ => "",
-    }
-}
-
-const SCHEMAS: [&str; 3] = ["main", "raw", "S 2"];
-const TABLES: [&str; 5] = ["t1", "t2", "t3", "orders", "Ta \"b\" le"];
-const VIEWS: [&str; 3] = ["v1", "v2", "v3"];
-const COLUMNS: [&str; 7] = ["c1", "c2", "c3", "c4", "c5", "select", "Sp ace"];
+use super::steps::By;
+use super::tables::{Column, Relation, quoted};
 
 /// More rows than this are not what an interleaved test is about.
 const MANY: u64 = 4000;
@@ -175,32 +18,13 @@ pub(crate) struct Author {
 }
 
 impl Author {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let rng = Rng::with_seed(seed);
         Self { rng, relations: vec![], schemas: vec!["main".into()], next_id: 0 }
     }
 
-    /// What happens next.
-    pub(crate) fn step(&mut self) -> Step {
-        let by = if self.rng.bool() { By::Gotgan } else { By::Duck };
-        match self.rng.u8(..100) {
-            0..8 => {
-                // Each depends on what the ones before have done.
-                let statements = vec![String::new(); self.rng.usize(1..5)];
-                Step::Together(by, statements, self.rng.u8(..4) > 0)
-            }
-            8..14 if !self.tables().is_empty() => {
-                let mine = (0..self.rng.usize(1..3)).map(|_| self.own_change(by)).collect();
-                Step::Overlapping(by, mine, self.own_change(by.other()))
-            }
-            14..28 => self.upkeep(by),
-            28..40 if !self.tables().is_empty() => Step::Alone(by, self.alter()),
-            _ => Step::Alone(by, self.statement(by)),
-        }
-    }
-
     /// Any statement; some fail.
-    fn statement(&mut self, by: By) -> String {
+    pub(super) fn statement(&mut self, by: By) -> String {
         match self.rng.u8(..100) {
             0..5 => self.failing(),
             _ => self.change(by),
@@ -208,7 +32,7 @@ impl Author {
     }
 
     /// A statement that should work.
-    pub(crate) fn change(&mut self, by: By) -> String {
+    pub(super) fn change(&mut self, by: By) -> String {
         let tables = self.tables();
         if tables.len() < 2 {
             return self.create_table(false);
@@ -235,31 +59,13 @@ impl Author {
         }
     }
 
-    /// A statement that reads nothing but the table it changes, and so may go before or after one
-    /// on another table or on other rows.
-    fn own_change(&mut self, by: By) -> String {
-        let table = self.table();
-        match self.rng.u8(..10) {
-            0..4 => self.insert(&table),
-            4..6 => format!("DELETE FROM {} WHERE {}", table.path(), self.predicate(&table, 1)),
-            6..8 => self.update_own(&table),
-            8 => self.merge(&table, by),
-            _ => format!("TRUNCATE {}", table.path()),
-        }
-    }
-
-    fn tables(&self) -> Vec<Relation> {
+    pub(super) fn tables(&self) -> Vec<Relation> {
         self.relations.iter().filter(|relation| !relation.is_view).cloned().collect()
     }
 
-    fn table(&mut self) -> Relation {
+    pub(super) fn table(&mut self) -> Relation {
         let tables = self.tables();
         self.rng.choice(tables).unwrap()
-    }
-
-    fn new_name(&mut self) -> String {
-        let schema = self.rng.choice(self.schemas.clone()).unwrap();
-        path(&schema, self.rng.choice(TABLES).unwrap())
     }
 
     /// The first of `n` ids that no row has.
@@ -268,58 +74,8 @@ impl Author {
         self.next_id
     }
 
-    fn create_table(&mut self, replaces: bool) -> String {
-        let name = self.new_name();
-        let mut columns = vec!["\"id\" BIGINT NOT NULL".to_owned()];
-        for column in &COLUMNS[..self.rng.usize(1..=COLUMNS.len())] {
-            let kind = Type::random(&mut self.rng);
-            let mut text = format!("{} {}", quoted(column), kind.name());
-            // DuckDB's extension takes NULL where a nested value is NOT NULL.
-            if self.rng.u8(..10) == 0 && !kind.is_nested() {
-                text += " NOT NULL";
-            }
-            if self.rng.u8(..4) == 0 {
-                text += default_of(&kind);
-            }
-            columns.push(text);
-        }
-        let create = if replaces { "CREATE OR REPLACE TABLE" } else { "CREATE TABLE" };
-        format!("{create} {name} ({})", columns.join(", "))
-    }
-
-    fn create_table_as(&mut self) -> String {
-        let create = match self.rng.u8(..3) {
-            0 => "CREATE OR REPLACE TABLE",
-            1 => "CREATE TABLE IF NOT EXISTS",
-            _ => "CREATE TABLE",
-        };
-        let name = self.new_name();
-        let query = match self.rng.bool() {
-            true => {
-                let table = self.table();
-                let names: Vec<String> = table.columns.iter().map(|c| quoted(&c.name)).collect();
-                let predicate = self.predicate(&table, 1);
-                format!("SELECT {} FROM {} WHERE {predicate}", names.join(", "), table.path())
-            }
-            false => {
-                let columns = COLUMNS[..self.rng.usize(1..5)].iter().map(|name| {
-                    let mut kind = Type::random(&mut self.rng);
-                    // An expression of the program's that gives these gives text.
-                    while kind.is("UUID") || kind.is("JSON") {
-                        kind = Type::random(&mut self.rng);
-                    }
-                    let name = (*name).to_owned();
-                    Column { name, kind, has_default: false, is_nullable: true }
-                });
-                let columns: Vec<Column> = columns.collect();
-                self.generated(&columns)
-            }
-        };
-        format!("{create} {name} AS {query}")
-    }
-
     /// A query of new rows: ids and values of these columns.
-    fn generated(&mut self, columns: &[Column]) -> String {
+    pub(super) fn generated(&mut self, columns: &[Column]) -> String {
         let first = self.ids();
         let rows = match self.rng.u8(..10) {
             0..6 => self.rng.u32(1..40),
@@ -369,7 +125,7 @@ impl Author {
         columns
     }
 
-    fn insert(&mut self, table: &Relation) -> String {
+    pub(super) fn insert(&mut self, table: &Relation) -> String {
         let columns = self.some_columns(table);
         let names: Vec<String> = columns.iter().map(|c| quoted(&c.name)).collect();
         let names = [vec![table.id()], names].concat().join(", ");
@@ -459,7 +215,7 @@ impl Author {
         )
     }
 
-    fn update_own(&mut self, table: &Relation) -> String {
+    pub(super) fn update_own(&mut self, table: &Relation) -> String {
         let columns = table.values().to_vec();
         let n = self.rng.usize(1..=2.min(columns.len().max(1)));
         let chosen = self.rng.choose_multiple(columns.iter(), n);
@@ -484,7 +240,7 @@ impl Author {
         }
     }
 
-    fn merge(&mut self, table: &Relation, by: By) -> String {
+    pub(super) fn merge(&mut self, table: &Relation, by: By) -> String {
         let (path, id, columns) = (table.path(), table.id(), table.values().to_vec());
         let first = self.ids();
         let mut known = vec![format!("{id} AS \"id\"")];
@@ -527,34 +283,6 @@ impl Author {
         format!("MERGE INTO {path} AS x USING ({source}) AS s ON x.{id} = s.\"id\" {clauses}")
     }
 
-    fn change_schemas(&mut self) -> String {
-        let schema = self.rng.choice(&SCHEMAS[1..]).unwrap();
-        match self.rng.u8(..3) {
-            0 => format!("CREATE SCHEMA {}", quoted(schema)),
-            1 => format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema)),
-            _ => format!("DROP SCHEMA IF EXISTS {} CASCADE", quoted(schema)),
-        }
-    }
-
-    fn change_views(&mut self) -> String {
-        let schema = self.rng.choice(self.schemas.clone()).unwrap();
-        let name = path(&schema, self.rng.choice(VIEWS).unwrap());
-        if self.rng.u8(..4) == 0 {
-            return format!("DROP VIEW IF EXISTS {name}");
-        }
-        let table = self.table();
-        let column = self.rng.choice(&table.columns).unwrap();
-        let create = if self.rng.bool() { "CREATE OR REPLACE VIEW" } else { "CREATE VIEW" };
-        format!(
-            "{create} {name} AS SELECT {} AS a, {} AS b FROM {} WHERE {} % 3 = {}",
-            table.id(),
-            quoted(&column.name),
-            table.path(),
-            table.id(),
-            self.rng.u8(..3)
-        )
-    }
-
     /// A statement that most likely fails, at once or after thousands of rows.
     fn failing(&mut self) -> String {
         let tables = self.tables();
@@ -579,115 +307,8 @@ impl Author {
         }
     }
 
-    fn upkeep(&mut self, by: By) -> Step {
-        let table = match self.tables().is_empty() {
-            true => return Step::Upkeep(by, Upkeep::Flush),
-            false => self.table(),
-        };
-        let what = match self.rng.u8(..13) {
-            0..3 => Upkeep::Merge,
-            3 => Upkeep::Rewrite(table.schema, table.name),
-            4 | 5 => Upkeep::Flush,
-            6 => Upkeep::Cleanup,
-            7 => Upkeep::Expire(self.rng.u64(..3)),
-            // DuckDB's rewrites every table.
-            8 if by == By::Gotgan => Upkeep::Checkpoint,
-            8 => Upkeep::Rewrite(table.schema, table.name),
-            9 => Upkeep::Inline(self.rng.choice([0, 3, 10]).unwrap()),
-            _ => self.layout(&table),
-        };
-        Step::Upkeep(by, what)
-    }
-
-    /// Partitions or a sort order, on columns that have both.
-    fn layout(&mut self, table: &Relation) -> Upkeep {
-        let path = table.path();
-        let kinds =
-            ["INTEGER", "SMALLINT", "VARCHAR", "DATE", "BOOLEAN", "DECIMAL(4,1)", "TIMESTAMP"];
-        let columns = table.values().iter().filter(|c| kinds.iter().any(|kind| c.kind.is(kind)));
-        let columns: Vec<Column> = columns.cloned().collect();
-        let Some(column) = self.rng.choice(columns) else {
-            return Upkeep::Layout(format!(
-                "ALTER TABLE {path} SET SORTED BY ({} ASC)",
-                table.id()
-            ));
-        };
-        let name = quoted(&column.name);
-        let is_temporal = column.kind.is("DATE") || column.kind.is("TIMESTAMP");
-        Upkeep::Layout(match self.rng.u8(..6) {
-            0 => format!("ALTER TABLE {path} RESET PARTITIONED BY"),
-            1 => format!("ALTER TABLE {path} SET SORTED BY ({name} DESC, {} ASC)", table.id()),
-            2 => format!("ALTER TABLE {path} RESET SORTED BY"),
-            3 if is_temporal => {
-                format!("ALTER TABLE {path} SET PARTITIONED BY (year({name}), month({name}))")
-            }
-            // DuckDB does not find what was there before buckets were.
-            4 if table.is_new => {
-                format!("ALTER TABLE {path} SET PARTITIONED BY (bucket(3, {name}))")
-            }
-            _ => format!("ALTER TABLE {path} SET PARTITIONED BY ({name})"),
-        })
-    }
-
-    /// A change of a table's form.
-    fn alter(&mut self) -> String {
-        let table = self.table();
-        let alter = format!("ALTER TABLE {}", table.path());
-        let Some(column) = self.rng.choice(table.values()).cloned() else {
-            return format!("{alter} ADD COLUMN \"c1\" INTEGER");
-        };
-        let name = quoted(&column.name);
-        let is_free = |name: &&&str| !table.columns.iter().any(|c| c.name == **name);
-        let free: Vec<&&str> = COLUMNS.iter().filter(is_free).collect();
-        let free = self.rng.choice(free).map(|name| quoted(name));
-        match (self.rng.u8(..10), free) {
-            (0..3, Some(free)) => {
-                let kind = Type::random(&mut self.rng);
-                format!("{alter} ADD COLUMN {free} {}{}", kind.name(), default_of(&kind))
-            }
-            (3, _) if table.columns.len() > 2 => format!("{alter} DROP COLUMN {name}"),
-            (4, Some(free)) => format!("{alter} RENAME COLUMN {name} TO {free}"),
-            (5, _) => match column.kind.wider() {
-                Some(wider) => format!("{alter} ALTER COLUMN {name} TYPE {wider}"),
-                None => format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
-            },
-            (6, _) => match default_of(&column.kind) {
-                "" if !column.is_nullable => format!("{alter} ALTER COLUMN {name} DROP NOT NULL"),
-                "" => format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
-                default => format!("{alter} ALTER COLUMN {name} SET{default}"),
-            },
-            (7, _) if !column.kind.is_nested() => {
-                format!("{alter} ALTER COLUMN {name} SET NOT NULL")
-            }
-            (8, _) => format!("{alter} RENAME TO {}", quoted(self.rng.choice(TABLES).unwrap())),
-            (9, _) => self.alter_field(&alter, &name, &column.kind),
-            _ => format!("COMMENT ON COLUMN {}.{name} IS 'it''s {}'", table.path(), column.name),
-        }
-    }
-
-    /// A change of a field of a struct, if there is one.
-    fn alter_field(&mut self, alter: &str, name: &str, kind: &Type) -> String {
-        let (fields, path) = match kind {
-            Type::Struct(fields) => (fields, name.to_owned()),
-            Type::List(element) => match element.as_ref() {
-                Type::Struct(fields) => (fields, format!("{name}.element")),
-                _ => return format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
-            },
-            _ => return format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
-        };
-        let names = ["a", "b", "c", "d"];
-        let free = names.into_iter().find(|name| !fields.iter().any(|(field, _)| field == name));
-        let field = &self.rng.choice(fields).unwrap().0;
-        match (self.rng.u8(..3), free) {
-            (0, Some(free)) => format!("{alter} ADD COLUMN {path}.{free} INTEGER"),
-            (1, Some(free)) => format!("{alter} RENAME COLUMN {path}.{field} TO {free}"),
-            _ if fields.len() > 1 => format!("{alter} DROP COLUMN {path}.{field}"),
-            _ => format!("{alter} ALTER COLUMN {name} DROP DEFAULT"),
-        }
-    }
-
     /// A condition on a row.
-    pub(crate) fn predicate(&mut self, table: &Relation, depth: u8) -> String {
+    pub(super) fn predicate(&mut self, table: &Relation, depth: u8) -> String {
         let choice = self.rng.u8(..10);
         if depth > 0 && choice < 3 {
             let left = self.predicate(table, depth - 1);
