@@ -5,8 +5,8 @@
 //! `DataSourceExec` over Parquet ([`scan`]), so that every optimisation of DataFusion applies. No
 //! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]).
 //! The columns of files that were added as they are are found by name ([`mapped`]). Few
-//! rows may be in the catalog itself ([`inlined`]): they are one more input of a union. Row counts are exact, so `COUNT(*)`, and `MIN` and `MAX` where the bounds are, are answered without a
-//! scan. A [`ChangeFeed`] is what came and went of a table between two snapshots, read likewise.
+//! rows may be in the catalog itself ([`inlined`]): they are one more input of a union. Row counts are
+//! exact, so `COUNT(*)`, and `MIN` and `MAX` where the bounds are, are answered without a scan. A [`ChangeFeed`] is what came and went of a table between two snapshots, read likewise.
 //!
 //! Tables are read-only here: writes go through [`crate::write`].
 
