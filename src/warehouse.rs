@@ -17,7 +17,9 @@ use tempfile::TempDir;
 use crate::catalog::options::Scope;
 use crate::catalog::{Access, Address, Catalog, PostgresUrl};
 use crate::config::{Config, Location};
+use crate::dialect;
 use crate::error::{Error, ErrorKind, Result};
+use crate::optimizer;
 use crate::session::{Planner, Session};
 use crate::storage::{self, Storage};
 use crate::table::types::TypeNames;
@@ -64,7 +66,7 @@ impl Warehouse {
         for (url, store) in &config.object_stores {
             runtime.register_object_store(url, Arc::clone(store));
         }
-        let template = template(&config, runtime, &place.name);
+        let template = template(&config, runtime, &place.name)?;
         let inner = Inner {
             name: place.name,
             catalog,
@@ -317,7 +319,7 @@ fn default_memory_limit() -> usize {
 }
 
 /// What the state of every statement starts from: functions, rules and settings, no catalog.
-fn template(config: &Config, runtime: Arc<RuntimeEnv>, name: &str) -> SessionState {
+fn template(config: &Config, runtime: Arc<RuntimeEnv>, name: &str) -> Result<SessionState> {
     let mut session = SessionConfig::new()
         .with_information_schema(true)
         .with_create_default_catalog_and_schema(false)
@@ -328,10 +330,15 @@ fn template(config: &Config, runtime: Arc<RuntimeEnv>, name: &str) -> SessionSta
     let options = session.options_mut();
     options.sql_parser.collect_spans = true;
     options.explain.logical_plan_only = false;
-    SessionStateBuilder::new()
+    options.extensions.insert(optimizer::Settings::default());
+    let mut state = SessionStateBuilder::new()
         .with_config(session)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_optimizer_rules(optimizer::rules())
+        .with_physical_optimizer_rules(optimizer::physical_rules())
         .with_type_planner(Arc::new(TypeNames))
-        .build()
+        .build();
+    dialect::extend(&mut state)?;
+    Ok(state)
 }

@@ -69,9 +69,11 @@ pub(crate) fn peak_memory(process: &str) -> f64 {
     kib.unwrap_or(0.0) / 1024.0
 }
 
-/// The Python of a virtual environment of the benchmarks' own, with `packages` in it.
+/// The Python of a virtual environment of the benchmarks' own, one for each set of packages: not
+/// all versions can be had beside each other.
 pub(crate) fn python(packages: &[&str]) -> Result<PathBuf> {
-    let venv = directory()?.join("venv");
+    let name = packages.first().map_or("python".into(), |package| package.replace("==", "-"));
+    let venv = directory()?.join("python").join(name);
     let python = venv.join("bin/python");
     if !python.exists() {
         let venv = venv.display().to_string();

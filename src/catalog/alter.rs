@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::backend::Value;
 use super::changes::Change;
 use super::commit::{Writer, column_row};
+use super::inlined::columns;
 use super::layout::{CONSTRAINT_COLUMNS, CONSTRAINTS, print_rule, print_transform};
 use super::model::*;
 use super::widen::{leaves, retyped};
@@ -333,10 +334,12 @@ impl Writer<'_> {
     /// that has them needs one of the new form.
     async fn renew_inlined_table(&mut self, id: TableId, table: &Table) -> Result<()> {
         let sql = "SELECT 1 FROM ducklake_inlined_data_tables WHERE table_id = $1 LIMIT 1";
-        if self.transaction.query(sql, &[id.0.into()]).await?.is_empty() {
-            return Ok(());
+        let definitions = columns(self.transaction.backend(), &table.columns);
+        let Some(definitions) = definitions else { return Ok(()) };
+        if !self.transaction.query(sql, &[id.0.into()]).await?.is_empty() {
+            self.create_inlined_table(id, &definitions).await?;
         }
-        self.create_inlined_table(id, table).await
+        Ok(())
     }
 
     pub(super) async fn alter_views(&mut self) -> Result<()> {

@@ -35,19 +35,16 @@ impl Writer<'_> {
             (directory, columns) = self.layout(catalog, table, id).await?;
             let (mut file_rows, mut stat_rows) = (Vec::new(), Vec::new());
             let mut partition_rows = Vec::new();
-            for file in files {
+            let mappings = self.mapping_ids(catalog, id, files).await?;
+            for (file, mapping) in files.iter().zip(mappings) {
                 let file_id = self.next_file_id();
                 self.file_ids.extend(file.id.map(|staged| (staged, file_id)));
                 let partition = self.partition_of(file);
-                file_rows.push(file_row(
-                    file,
-                    file_id,
-                    id,
-                    self.snapshot.id,
-                    next_row_id,
-                    &directory,
-                    partition,
-                ));
+                let since = self.snapshot.id;
+                let mut row =
+                    file_row(file, file_id, id, since, next_row_id, &directory, partition);
+                row[MAPPING_ID] = mapping.into();
+                file_rows.push(row);
                 if partition.is_some() {
                     partition_rows.extend(partition_values(file, file_id, id));
                 }
@@ -189,6 +186,9 @@ impl Writer<'_> {
         self.transaction.execute(sql, &values).await
     }
 }
+
+/// The place of its mapping in a data file's row.
+const MAPPING_ID: usize = 14;
 
 pub(super) fn file_row(
     file: &DataFile,

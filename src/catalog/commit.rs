@@ -34,7 +34,7 @@ impl Catalog {
     /// `sending` is called when the database is about to be told to commit: until then dropping the
     /// future means that nothing changes, after that it may or may not.
     pub async fn commit(&self, commit: &Commit, sending: impl Fn()) -> Result<Committed> {
-        let schemas = self.schemas(commit.base.id).await?;
+        let schemas = self.known_schemas(&commit.base).await?;
         let mut patience = self.backend().patience();
         loop {
             match self.try_commit(commit, schemas.clone(), &sending).await {
@@ -122,6 +122,8 @@ async fn changes_between(
 /// The state of one commit: the new snapshot as it is counted up, and the numbers given out.
 pub(super) struct Writer<'a> {
     pub(super) transaction: WriteTransaction,
+    /// The one before.
+    newest: Snapshot,
     pub(super) snapshot: Snapshot,
     pub(super) changes: &'a Changes,
     /// The schemas of the base and the new ones, for names.
@@ -151,13 +153,13 @@ impl<'a> Writer<'a> {
         let snapshot = Snapshot {
             id: SnapshotId(newest.id.0 + 1),
             time: after(newest.time),
-            schema_version: newest.schema_version + i64::from(alters),
             ..newest.clone()
         };
         schemas.extend(changes.created_schemas.iter().cloned());
-        Self {
+        let mut writer = Self {
             transaction,
             snapshot,
+            newest: newest.clone(),
             changes,
             schemas,
             schema_ids: BTreeMap::new(),
@@ -165,14 +167,23 @@ impl<'a> Writer<'a> {
             partition_ids: BTreeMap::new(),
             file_ids: BTreeMap::new(),
             listed: Vec::new(),
+        };
+        if alters {
+            writer.begin_schema_version();
         }
+        writer
+    }
+
+    /// Says, once, that what sessions know of the schema does not hold any more.
+    pub(super) fn begin_schema_version(&mut self) {
+        self.snapshot.schema_version = self.newest.schema_version + 1;
     }
 
     async fn write(&mut self, catalog: &Catalog, commit: &Commit) -> Result<()> {
         self.check_names().await?;
         self.drop_all(catalog).await?;
         self.create_schemas().await?;
-        self.create_tables(catalog).await?;
+        self.create_tables().await?;
         self.alter_tables().await?;
         self.create_views().await?;
         self.alter_views().await?;
@@ -292,16 +303,13 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    async fn create_tables(&mut self, catalog: &Catalog) -> Result<()> {
+    async fn create_tables(&mut self) -> Result<()> {
         for table in &self.changes.created_tables {
             let id = TableId(self.next_catalog_id());
             self.table_ids.insert(table.id, id);
             self.insert_table(id, table).await?;
             self.write_diff(id, &TableDiff::between(None, table)).await?;
             self.version_schema(id).await?;
-            if catalog.inlining_option(table).await? > 0 {
-                self.create_inlined_table(id, table).await?;
-            }
             let schema = self.schema_name(table.schema_id);
             self.listed.push(Change::name("created_table", &[&schema, &table.name]));
         }
@@ -372,8 +380,7 @@ impl<'a> Writer<'a> {
         let schema = self.schemas.iter().find(|schema| schema.id == schema_id).ok_or_else(gone)?;
         // Columns cannot have changed since the base: that is a conflict. So reading them outside
         // of the lock's transaction sees the same rows.
-        let at = SnapshotId(self.snapshot.id.0 - 1);
-        match catalog.relation(at, schema, &name).await? {
+        match catalog.known_relation(&self.newest, schema, &name).await? {
             Some(Relation::Table(table)) => {
                 let leaves = leaf_types(&table.columns);
                 Ok((table.directory, leaves))

@@ -34,6 +34,12 @@ impl FileGroup {
     pub(crate) fn without_version(self) -> Self {
         Self { schema_version: None, ..self }
     }
+
+    /// The partition they are all in.
+    pub(crate) fn partition(&self) -> Option<FilePartition> {
+        let id = PartitionId(self.partition?);
+        Some(FilePartition { id, values: self.values.clone() })
+    }
 }
 
 impl Catalog {
@@ -67,8 +73,7 @@ impl Catalog {
         }
     }
 
-    /// What the current files of a table have in common with others; those that were added with a
-    /// name mapping have nothing.
+    /// What the current files of a table have in common with others.
     pub(crate) async fn file_groups(
         &self,
         at: SnapshotId,
@@ -83,7 +88,7 @@ impl Catalog {
         let values = [at.into(), table.0.into()];
         let sql = format!(
             "SELECT data_file_id, begin_snapshot, partition_id FROM ducklake_data_file \
-             WHERE table_id = $2 AND mapping_id IS NULL AND {VISIBLE}"
+             WHERE table_id = $2 AND {VISIBLE}"
         );
         let mut groups = BTreeMap::new();
         for row in self.backend().query(&sql, &values).await? {

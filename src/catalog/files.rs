@@ -13,6 +13,15 @@ use super::types::parse_type;
 use super::widen::{leaves, retype_stats};
 use crate::error::{Error, ErrorKind, Result};
 
+/// The columns of a data file, for [`data_file`].
+pub(super) const FILE: &str = "data_file_id, path, path_is_relative, record_count, \
+     file_size_bytes, footer_size, row_id_start, partial_max, mapping_id, begin_snapshot, \
+     partition_id";
+
+/// The columns of a delete file, the first of which is its data file's id, for [`delete_file`].
+pub(super) const DELETE_FILE: &str = "data_file_id, path, path_is_relative, delete_file_id, \
+     format, file_size_bytes, begin_snapshot, delete_count";
+
 impl Catalog {
     /// How many data files a table has.
     pub async fn n_data_files(&self, at: SnapshotId, table: TableId) -> Result<usize> {
@@ -32,21 +41,21 @@ impl Catalog {
         stats_of: &[ColumnId],
     ) -> Result<Vec<DataFile>> {
         let sql = format!(
-            "SELECT data_file_id, path, path_is_relative, record_count, file_size_bytes, \
-             footer_size, row_id_start, partial_max, mapping_id, begin_snapshot, \
-             partition_id \
-             FROM ducklake_data_file WHERE table_id = $2 AND {VISIBLE} ORDER BY data_file_id"
+            "SELECT {FILE} FROM ducklake_data_file WHERE table_id = $2 AND {VISIBLE} \
+             ORDER BY data_file_id"
         );
         let values = [at.0.into(), table.id.0.into()];
-        let mut files = BTreeMap::new();
+        let (mut files, mut mapped) = (BTreeMap::new(), Vec::new());
         for row in &self.backend().query(&sql, &values).await? {
             files.insert(row.int(0)?, data_file(table, row)?);
+            mapped.extend(row.opt_int(8)?.map(|mapping| (row.int(0), mapping)));
         }
         if !files.is_empty() {
             self.attach_deletes(table, &values, &mut files).await?;
             self.attach_stats(table.id, stats_of, &mut files).await?;
             self.retype_stats(table, stats_of, &mut files).await?;
             self.attach_partitions(table, &mut files).await?;
+            self.attach_mappings(table, mapped, &mut files).await?;
         }
         self.check_unexpired(at).await?;
         Ok(files.into_values().collect())
@@ -74,9 +83,8 @@ impl Catalog {
         files: &mut BTreeMap<i64, DataFile>,
     ) -> Result<()> {
         let sql = format!(
-            "SELECT data_file_id, path, path_is_relative, delete_file_id, format, \
-             file_size_bytes, begin_snapshot, delete_count FROM ducklake_delete_file \
-             WHERE table_id = $2 AND {VISIBLE} ORDER BY delete_file_id"
+            "SELECT {DELETE_FILE} FROM ducklake_delete_file WHERE table_id = $2 AND {VISIBLE} \
+             ORDER BY delete_file_id"
         );
         for row in &self.backend().query(&sql, values).await? {
             if let Some(file) = files.get_mut(&row.int(0)?) {
@@ -96,7 +104,7 @@ impl Catalog {
         Ok(())
     }
 
-    async fn attach_stats(
+    pub(super) async fn attach_stats(
         &self,
         table: TableId,
         stats_of: &[ColumnId],
@@ -141,8 +149,31 @@ impl Catalog {
         Ok(())
     }
 
+    /// How the columns of files that were added as they are come from them.
+    pub(super) async fn attach_mappings(
+        &self,
+        table: &Table,
+        mapped: Vec<(Result<i64>, i64)>,
+        files: &mut BTreeMap<i64, DataFile>,
+    ) -> Result<()> {
+        if mapped.is_empty() {
+            return Ok(());
+        }
+        let mappings = self.name_mappings(table.id).await?;
+        for (id, mapping) in mapped {
+            let Some(file) = files.get_mut(&id?) else { continue };
+            let mapping = mappings.get(&mapping).ok_or_else(|| {
+                let message = format!("{} has a name mapping that is not there", file.path);
+                Error::new(ErrorKind::Corrupt, message)
+            })?;
+            file.name_mapping = Some(Arc::clone(mapping));
+            file.column_stats.retain(|column, _| !is_widened(table, *column));
+        }
+        Ok(())
+    }
+
     /// Brings statistics of files that were written before a column's type changed to the new type.
-    async fn retype_stats(
+    pub(super) async fn retype_stats(
         &self,
         table: &Table,
         stats_of: &[ColumnId],
@@ -185,7 +216,15 @@ impl Catalog {
     }
 }
 
-fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
+/// Whether files that were added as they are may have a narrower float, whose shortest text is another
+/// number in the column's type.
+fn is_widened(table: &Table, column: ColumnId) -> bool {
+    let leaves = leaves(&table.columns);
+    let leaf = leaves.into_iter().find(|leaf| leaf.id == column);
+    leaf.is_some_and(|leaf| leaf.column_type == ColumnType::Float64)
+}
+
+pub(super) fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
     Ok(DataFile {
         id: Some(FileId(row.int(0)?)),
         path: path(row, 1)?.resolve(&table.directory),
@@ -195,7 +234,7 @@ fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
         row_id_start: row.opt_int(6)?,
         begin: Some(SnapshotId(row.int(9)?)),
         partial_max: row.opt_int(7)?.map(SnapshotId),
-        name_mapping: row.opt_int(8)?,
+        name_mapping: None,
         column_stats: BTreeMap::new(),
         partition: row.opt_int(10)?.map(|id| FilePartition { id: PartitionId(id), values: vec![] }),
         deletes: vec![],
@@ -203,7 +242,7 @@ fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
     })
 }
 
-fn delete_file(table: &Table, row: &Row) -> Result<DeleteFile> {
+pub(super) fn delete_file(table: &Table, row: &Row) -> Result<DeleteFile> {
     let format = row.text(4)?;
     Ok(DeleteFile {
         id: FileId(row.int(3)?),

@@ -23,8 +23,18 @@ impl Catalog {
         table: TableId,
         through: SnapshotId,
     ) -> Result<Vec<InlinedHistory>> {
+        self.inlined_history_since(table, SnapshotId(0), through).await
+    }
+
+    /// The same of those rows that came or went since a snapshot.
+    pub(super) async fn inlined_history_since(
+        &self,
+        table: TableId,
+        since: SnapshotId,
+        through: SnapshotId,
+    ) -> Result<Vec<InlinedHistory>> {
         let mut all = Vec::new();
-        for (name, columns, rows) in self.inlined_versions(table, through).await? {
+        for (name, columns, rows) in self.inlined_versions(table, since, through).await? {
             if !rows.is_empty() {
                 all.push(InlinedHistory { name, columns, rows });
             }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use roaring::RoaringTreemap;
 
 use super::Catalog;
@@ -15,6 +16,7 @@ use super::changes::Change;
 use super::commit::Writer;
 use super::model::*;
 use super::read::VISIBLE;
+use super::types::parse_time;
 use super::widen::leaves;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -50,6 +52,15 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// How much the catalog keeps of a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Rows, ended ones included, and positions of deleted rows.
+    pub(crate) rows: u64,
+    /// When the oldest of them came, as far as snapshots are left that tell.
+    pub(crate) since: Option<DateTime<Utc>>,
+}
+
 /// A registered inlined table.
 struct InlinedTable {
     name: String,
@@ -82,10 +93,12 @@ impl Catalog {
         Ok(all)
     }
 
-    /// All versions of the rows up to a snapshot, by inlined table, with the columns of each.
+    /// The versions of the rows that came up to a snapshot, and came or went `since` another, by
+    /// inlined table, with the columns of each.
     pub(super) async fn inlined_versions(
         &self,
         table: TableId,
+        since: SnapshotId,
         through: SnapshotId,
     ) -> Result<Vec<(String, Vec<Column>, Vec<InlinedVersion>)>> {
         let mut all = Vec::new();
@@ -93,11 +106,12 @@ impl Catalog {
             let columns = self.columns_of_version(table, inlined.schema_version).await?;
             let sql = format!(
                 "SELECT row_id, begin_snapshot, end_snapshot, {} FROM {} \
-                 WHERE begin_snapshot <= $1 ORDER BY row_id, begin_snapshot",
+                 WHERE begin_snapshot <= $1 AND (begin_snapshot >= $2 OR end_snapshot >= $2) \
+                 ORDER BY row_id, begin_snapshot",
                 self.texts(&columns),
                 quoted(&inlined.name)
             );
-            let rows = self.backend().query(&sql, &[through.into()]).await?;
+            let rows = self.backend().query(&sql, &[through.into(), since.into()]).await?;
             let version = |row: &Row| {
                 let values =
                     (OWN.len()..OWN.len() + columns.len()).map(|index| row.opt_text(index));
@@ -114,6 +128,32 @@ impl Catalog {
         Ok(all)
     }
 
+    /// How much is kept of a table, and since when.
+    pub(crate) async fn kept(&self, table: TableId) -> Result<Kept> {
+        let tables = self.inlined_tables(table).await?.into_iter();
+        let mut names: Vec<String> = tables.map(|inlined| quoted(&inlined.name)).collect();
+        let deletes = format!("ducklake_inlined_delete_{table}");
+        if self.backend().has_table(&deletes).await? {
+            names.push(deletes);
+        }
+        let (mut rows, mut oldest) = (0, None);
+        for name in names {
+            let sql = format!("SELECT count(*), min(begin_snapshot) FROM {name}");
+            for row in self.backend().query(&sql, &[]).await? {
+                rows += row.count(0)?;
+                oldest = oldest.into_iter().chain(row.opt_int(1)?).min();
+            }
+        }
+        let Some(oldest) = oldest else {
+            return Ok(Kept::default());
+        };
+        let sql = "SELECT snapshot_time FROM ducklake_snapshot WHERE snapshot_id >= $1 \
+                   ORDER BY snapshot_id LIMIT 1";
+        let times = self.backend().query(sql, &[SnapshotId(oldest).into()]).await?;
+        let since = times.first().map(|row| parse_time(&row.text(0)?)).transpose()?;
+        Ok(Kept { rows, since })
+    }
+
     /// The columns of an inlined table as text.
     fn texts(&self, columns: &[Column]) -> String {
         let texts = columns
@@ -123,15 +163,10 @@ impl Catalog {
     }
 
     /// Up to how many rows of a write are kept in the catalog; none if this table's cannot be.
-    pub async fn inlining_limit(&self, table: &Table, is_new: bool) -> Result<usize> {
-        let tables = self.inlined_tables(table.id).await?;
-        if (!is_new && tables.is_empty()) || columns(self.backend(), &table.columns).is_none() {
+    pub async fn inlining_limit(&self, table: &Table) -> Result<usize> {
+        if columns(self.backend(), &table.columns).is_none() {
             return Ok(0);
         }
-        self.inlining_option(table).await
-    }
-
-    pub(super) async fn inlining_option(&self, table: &Table) -> Result<usize> {
         let limit = self.options_of(table).await?.remove("data_inlining_row_limit");
         Ok(limit.and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_LIMIT))
     }
@@ -162,15 +197,38 @@ impl Catalog {
 
 impl Writer<'_> {
     /// Makes the table for rows of the present form.
-    pub(super) async fn create_inlined_table(&mut self, id: TableId, table: &Table) -> Result<()> {
-        let Some(columns) = columns(self.transaction.backend(), &table.columns) else {
-            return Ok(());
-        };
+    pub(super) async fn create_inlined_table(
+        &mut self,
+        id: TableId,
+        definitions: &str,
+    ) -> Result<String> {
         let version = self.snapshot.schema_version;
         let name = name(id, version);
-        self.transaction.execute(&format!("CREATE TABLE {name}({columns})"), &[]).await?;
-        let row = vec![id.0.into(), name.into(), version.into()];
-        self.transaction.insert("ducklake_inlined_data_tables", vec![row]).await
+        self.transaction.execute(&format!("CREATE TABLE {name}({definitions})"), &[]).await?;
+        let row = vec![id.0.into(), name.clone().into(), version.into()];
+        self.transaction.insert("ducklake_inlined_data_tables", vec![row]).await?;
+        Ok(name)
+    }
+
+    /// The newest inlined table, which has the present form. It is made when the first rows come: a
+    /// database with a table more for each table takes long to open. Other sessions know what they
+    /// have seen as long as the schema version is the same, so it is another one then.
+    async fn inlined_table(&mut self, id: TableId, current: &[Column]) -> Result<String> {
+        let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1 \
+                   ORDER BY schema_version DESC LIMIT 1";
+        if let Some(row) = self.transaction.query(sql, &[id.0.into()]).await?.first() {
+            return row.text(0);
+        }
+        let definitions = columns(self.transaction.backend(), current)
+            .ok_or_else(|| Error::internal("rows that the catalog cannot keep"))?;
+        self.begin_schema_version();
+        let version = self.snapshot.schema_version;
+        let sql =
+            "SELECT 1 FROM ducklake_schema_versions WHERE table_id = $1 AND schema_version = $2";
+        if self.transaction.query(sql, &[id.0.into(), version.into()]).await?.is_empty() {
+            self.version_schema(id).await?;
+        }
+        self.create_inlined_table(id, &definitions).await
     }
 
     /// Ends rows that are kept in the catalog. Each of them must still be there.
@@ -219,9 +277,8 @@ impl Writer<'_> {
                 None => "1 = 1".to_owned(),
             };
             let table = quoted(&inlined.name);
-            let sql = format!(
-                "SELECT 1 FROM {table} WHERE begin_snapshot < $1 AND {is_value} LIMIT 1"
-            );
+            let sql =
+                format!("SELECT 1 FROM {table} WHERE begin_snapshot < $1 AND {is_value} LIMIT 1");
             if !self.transaction.query(&sql, &[self.snapshot.id.into()]).await?.is_empty() {
                 return Ok(true);
             }
@@ -237,11 +294,7 @@ impl Writer<'_> {
         rows: &[InlinedRows],
         mut next_row_id: i64,
     ) -> Result<i64> {
-        let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1 \
-                   ORDER BY schema_version DESC LIMIT 1";
-        let table = self.transaction.query(sql, &[id.0.into()]).await?;
-        let table = table.first().ok_or_else(|| Error::internal("no table for inlined rows"))?;
-        let table = quoted(&table.text(0)?);
+        let table = quoted(&self.inlined_table(id, current).await?);
         let first = next_row_id;
         let sql = insert_sql(self.transaction.backend(), &table, current);
         for group in rows {

@@ -26,15 +26,19 @@ mod conflict;
 mod deletes;
 mod evolve;
 mod expire;
+mod feed;
 mod files;
 mod flush;
 mod inlined;
+mod known;
 mod layout;
+mod mapping;
 pub mod model;
 pub mod options;
 mod read;
 mod rows;
 mod schema;
+mod summary;
 mod transaction;
 mod types;
 mod widen;
@@ -46,8 +50,11 @@ pub use self::backend::{Address, PostgresUrl};
 pub(crate) use self::cleanup::Scheduled;
 pub(crate) use self::compact::FileGroup;
 pub(crate) use self::expire::Expiry;
+pub(crate) use self::feed::FileHistory;
+pub(crate) use self::inlined::Kept;
 pub use self::transaction::{Transaction, assign_column_ids};
 pub(crate) use self::types::type_name;
+pub(crate) use self::widen::{leaves, retype_stats, widens};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Whether a catalog may be changed, and created.
@@ -69,6 +76,7 @@ pub struct Catalog {
 struct Inner {
     backend: Backend,
     data_path: String,
+    known: known::Known,
 }
 
 /// The settings of the whole catalog.
@@ -103,7 +111,11 @@ impl Catalog {
             )
             .with_help("restore it from a backup")
         })?;
-        Ok(Self { inner: Arc::new(Inner { backend, data_path }) })
+        Ok(Self::new(backend, data_path))
+    }
+
+    fn new(backend: Backend, data_path: String) -> Self {
+        Self { inner: Arc::new(Inner { backend, data_path, known: known::Known::default() }) }
     }
 
     /// Where the files are, with the trailing `/`.
@@ -114,8 +126,7 @@ impl Catalog {
     /// The same catalog with its files elsewhere, for this process.
     #[must_use]
     pub fn with_data_path(&self, path: &str) -> Self {
-        let inner = Inner { backend: self.backend().clone(), data_path: path.to_owned() };
-        Self { inner: Arc::new(inner) }
+        Self::new(self.backend().clone(), path.to_owned())
     }
 
     /// Records that the files have moved.
@@ -149,6 +160,10 @@ impl Catalog {
 
     fn backend(&self) -> &Backend {
         &self.inner.backend
+    }
+
+    fn known(&self) -> &known::Known {
+        &self.inner.known
     }
 
     fn name(&self) -> &str {

@@ -385,8 +385,8 @@ pub struct DataFile {
     pub begin: Option<SnapshotId>,
     /// The newest snapshot of its rows, in a file that keeps each row's snapshot.
     pub partial_max: Option<SnapshotId>,
-    /// How its columns are found by name, if they have no ids.
-    pub name_mapping: Option<i64>,
+    /// How its columns are found by name, if it was added as it is.
+    pub name_mapping: Option<Arc<NameMapping>>,
     /// Statistics by leaf column, of those columns that were asked for and are known.
     pub column_stats: BTreeMap<ColumnId, ColumnStats>,
     /// The partition it is in; none for files of an unpartitioned table.
@@ -395,6 +395,28 @@ pub struct DataFile {
     pub deletes: Vec<DeleteFile>,
     /// Positions of rows that are deleted besides: in the catalog, or by this transaction.
     pub deleted: Arc<RoaringTreemap>,
+}
+
+/// How the columns of a file that was added as it is are found: by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameMapping {
+    /// Its id; `None` while it is staged.
+    pub id: Option<i64>,
+    /// The file's columns, and those that its path has.
+    pub columns: Vec<MappedColumn>,
+}
+
+/// A column or nested field of a file by its name there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappedColumn {
+    /// Its name in the file, or in a part `name=value` of its path.
+    pub name: String,
+    /// The column or nested field of the table that it is.
+    pub column: ColumnId,
+    /// Whether its value is in the path.
+    pub is_partition: bool,
+    /// The fields inside of it; of a list the only child, of a map key and value.
+    pub children: Vec<MappedColumn>,
 }
 
 /// The partition of a file.
@@ -450,6 +472,20 @@ pub struct ColumnStats {
     pub contains_nan: Option<bool>,
 }
 
+/// What a table's files take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the specification's")]
+pub struct TableSize {
+    pub id: TableId,
+    pub uuid: Uuid,
+    pub schema_id: SchemaId,
+    pub name: String,
+    pub file_count: u64,
+    pub file_size_bytes: u64,
+    pub delete_file_count: u64,
+    pub delete_file_size_bytes: u64,
+}
+
 /// One row of `ducklake_table_stats`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TableStats {
@@ -459,4 +495,24 @@ pub struct TableStats {
     pub next_row_id: i64,
     /// Bytes of files ever added.
     pub file_size_bytes: u64,
+}
+
+/// What is known of a table as a whole, for estimates: of its newest rows, deletions not subtracted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableSummary {
+    /// How many rows it has.
+    pub record_count: u64,
+    /// Its leaf columns.
+    pub columns: BTreeMap<ColumnId, ColumnSummary>,
+}
+
+/// What is known of a column of a table as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnSummary {
+    /// Whether there is a NULL.
+    pub contains_null: Option<bool>,
+    /// A lower bound.
+    pub min: Option<String>,
+    /// An upper bound.
+    pub max: Option<String>,
 }

@@ -116,6 +116,40 @@ impl Catalog {
         rows.iter().map(schema).collect()
     }
 
+    /// How many files each table has, and how large they are, in the order of their creation.
+    pub async fn table_sizes(&self, at: SnapshotId) -> Result<Vec<TableSize>> {
+        let of_files = |what: &str, files: &str| {
+            format!(
+                "(SELECT CAST({what} AS BIGINT) FROM {files} f \
+                 WHERE f.table_id = t.table_id AND {VISIBLE})"
+            )
+        };
+        let (count, bytes) = ("count(*)", "coalesce(sum(f.file_size_bytes), 0)");
+        let (data, deletes) = ("ducklake_data_file", "ducklake_delete_file");
+        let sql = format!(
+            "SELECT t.table_id, t.table_uuid, t.schema_id, t.table_name, {}, {}, {}, {} \
+             FROM ducklake_table t WHERE {VISIBLE} ORDER BY t.table_id",
+            of_files(count, data),
+            of_files(bytes, data),
+            of_files(count, deletes),
+            of_files(bytes, deletes)
+        );
+        let size = |row: &Row| {
+            Ok(TableSize {
+                id: TableId(row.int(0)?),
+                uuid: uuid(row, 1),
+                schema_id: SchemaId(row.int(2)?),
+                name: row.text(3)?,
+                file_count: row.count(4)?,
+                file_size_bytes: row.count(5)?,
+                delete_file_count: row.count(6)?,
+                delete_file_size_bytes: row.count(7)?,
+            })
+        };
+        let rows = self.backend().query(&sql, &[at.0.into()]).await?;
+        rows.iter().map(size).collect()
+    }
+
     /// The names of all tables and views.
     pub async fn relation_names(&self, at: SnapshotId) -> Result<Vec<RelationName>> {
         let names = |table: &str, column: &str, visible: &str| {

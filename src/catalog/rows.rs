@@ -82,7 +82,7 @@ impl Transaction {
         if self.changes.altered_tables.contains_key(&table.id) {
             return Ok(0);
         }
-        self.catalog.inlining_limit(table, table.id.is_provisional()).await
+        self.catalog.inlining_limit(table).await
     }
 
     /// Takes back the staged rows that the catalog was to keep.

@@ -93,6 +93,11 @@ impl Transaction {
         self.catalog.history(self.base.id).await
     }
 
+    /// How many files each table of the base has, and how large they are.
+    pub async fn table_sizes(&self) -> Result<Vec<TableSize>> {
+        self.catalog.table_sizes(self.base.id).await
+    }
+
     /// The options of the catalog, as they are now.
     pub async fn options(&self) -> Result<Vec<SetOption>> {
         self.catalog.options().await
@@ -109,7 +114,7 @@ impl Transaction {
 
     /// The schemas, by name.
     pub async fn schemas(&self) -> Result<Vec<Schema>> {
-        let mut schemas = self.catalog.schemas(self.base.id).await?;
+        let mut schemas = self.catalog.known_schemas(&self.base).await?;
         schemas.retain(|schema| !self.changes.dropped_schemas.contains(&schema.id));
         schemas.extend(self.changes.created_schemas.iter().cloned());
         schemas.sort_by(|a, b| a.name.cmp(&b.name));
@@ -162,11 +167,11 @@ impl Transaction {
         {
             return Ok(false);
         }
-        let schemas = self.catalog.schemas(self.base.id).await?;
+        let schemas = self.catalog.known_schemas(&self.base).await?;
         let Some(schema) = schemas.iter().find(|schema| schema.name == name.schema) else {
             return Ok(true);
         };
-        let relation = self.catalog.relation(self.base.id, schema, &name.name).await?;
+        let relation = self.catalog.known_relation(&self.base, schema, &name.name).await?;
         Ok(changes.dropped_schemas.contains(&schema.id)
             || relation.is_none_or(|relation| self.is_replaced(&relation)))
     }
@@ -196,7 +201,7 @@ impl Transaction {
         if schema.id.is_provisional() {
             return Ok(None);
         }
-        let relation = self.catalog.relation(self.base.id, schema, name).await?;
+        let relation = self.catalog.known_relation(&self.base, schema, name).await?;
         Ok(relation.filter(|relation| !self.is_replaced(relation)))
     }
 

@@ -7,7 +7,7 @@
 use super::model::{Column, ColumnStats, ColumnType};
 
 /// Whether every value of `from` is one of `to`, up to the precision of floats, as in DuckDB.
-pub(super) fn widens(from: &ColumnType, to: &ColumnType) -> bool {
+pub(crate) fn widens(from: &ColumnType, to: &ColumnType) -> bool {
     use ColumnType as C;
     if from == to {
         return true;
@@ -86,7 +86,7 @@ pub(super) fn retyped(bound: &str, from: &ColumnType, to: &ColumnType) -> Option
 }
 
 /// Statistics of a file that was written when the column had type `from`.
-pub(super) fn retype_stats(stats: &mut ColumnStats, from: &ColumnType, to: &ColumnType) {
+pub(crate) fn retype_stats(stats: &mut ColumnStats, from: &ColumnType, to: &ColumnType) {
     if from == to {
         return;
     }
@@ -99,7 +99,7 @@ pub(super) fn retype_stats(stats: &mut ColumnStats, from: &ColumnType, to: &Colu
 }
 
 /// Every leaf column of `columns`, with its type.
-pub(super) fn leaves(columns: &[Column]) -> Vec<&Column> {
+pub(crate) fn leaves(columns: &[Column]) -> Vec<&Column> {
     let mut leaves = Vec::new();
     for column in columns {
         match column.children() {

@@ -15,7 +15,7 @@ use super::{Run, Scope, Upkeep};
 use crate::catalog::FileGroup;
 use crate::catalog::model::*;
 use crate::error::{Error, ErrorKind, Result};
-use crate::table::{self, Moved, deletes};
+use crate::table::{self, Moved, deletes, partition};
 use crate::write::{Staged, write_whole};
 
 /// The option that says how large files become, and what it is without.
@@ -189,7 +189,8 @@ impl Upkeep {
                 && is_whole
                 && is_small
             {
-                groups.entry((key, directory(&file))).or_default().push(file);
+                let directory = directory(table, &file, &key)?;
+                groups.entry((key, directory)).or_default().push(file);
             }
         }
         let mut bins = Vec::new();
@@ -240,8 +241,8 @@ impl Upkeep {
             if let Some(key) = file.id.and_then(|id| keys.remove(&id))
                 && is_worth_it
             {
-                let key = (key.without_version(), directory(&file));
-                groups.entry(key).or_default().push((live, file));
+                let directory = directory(table, &file, &key)?;
+                groups.entry((key.without_version(), directory)).or_default().push((live, file));
             }
         }
         let size = |(live, file): &(u64, DataFile)| {
@@ -418,10 +419,23 @@ impl Upkeep {
     }
 }
 
-/// The directory of a file, with its trailing `/`.
-fn directory(file: &DataFile) -> String {
-    let end = file.path.rfind('/').map_or(0, |slash| slash + 1);
-    file.path[..end].to_owned()
+/// The directory for what takes the place of a file, with its trailing `/`: the same, but for files
+/// that were added from elsewhere that of their partition.
+fn directory(table: &Table, file: &DataFile, group: &FileGroup) -> Result<String> {
+    if file.path.starts_with(&table.directory) {
+        let end = file.path.rfind('/').map_or(0, |slash| slash + 1);
+        return Ok(file.path[..end].to_owned());
+    }
+    let mut directory = table.directory.clone();
+    if let (Some(spec), Some(partition)) = (&table.partition, group.partition())
+        && spec.id == partition.id
+    {
+        let keys = partition::values(table, spec)?;
+        let names = keys.iter().zip(&partition.values);
+        directory
+            .extend(names.map(|((_, name), value)| partition::directory(name, value.as_deref())));
+    }
+    Ok(directory)
 }
 
 /// Items in their order, in parts of which none is larger than `limit` unless one item is.

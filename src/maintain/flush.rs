@@ -10,8 +10,8 @@ use arrow::record_batch::RecordBatch;
 
 use super::{Flushed, Run, Scope, Upkeep};
 use crate::catalog::model::{
-    Changes, Commit, Deletion, DeletionKind, FileId, Flush, FlushedFile, InlinedHistory, InlinedRow,
-    InlinedRows, InlinedVersion, Snapshot, SnapshotId, Table, TableId,
+    Changes, Commit, Deletion, DeletionKind, FileId, Flush, FlushedFile, InlinedHistory,
+    InlinedRow, InlinedRows, InlinedVersion, Snapshot, SnapshotId, Table, TableId,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::types::{ROW_ID_COLUMN, SNAPSHOT_COLUMN, table_schema};
@@ -36,7 +36,12 @@ impl Upkeep {
         Ok(all)
     }
 
-    async fn flush_table(&self, id: TableId, scope: Scope, run: Run) -> Result<Option<Flushed>> {
+    pub(super) async fn flush_table(
+        &self,
+        id: TableId,
+        scope: Scope,
+        run: Run,
+    ) -> Result<Option<Flushed>> {
         let base = self.catalog.snapshot().await?;
         let Some((schema, table)) = self.catalog.table_with_id(base.id, id).await? else {
             return Ok(None);

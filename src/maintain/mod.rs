@@ -12,11 +12,13 @@
 //!
 //! Merging and rewriting ([`compact`]) commit table by table, and a table that another writer changes
 //! meanwhile is done again: a run that is interrupted keeps what it has done. [`cleanup`] is the only
-//! place that deletes files which a commit has named. What a statement says and answers is the
+//! place that deletes files which a commit has named. Only flushing also happens unasked, when [`due`]
+//! says so. What a statement says and answers is the
 //! session's.
 
 mod cleanup;
 mod compact;
+mod due;
 mod flush;
 mod rollback;
 
@@ -26,6 +28,7 @@ use chrono::{DateTime, Utc};
 use datafusion::execution::SessionState;
 
 pub(crate) use self::compact::{Compacted, Limits};
+pub(crate) use self::due::looks;
 pub(crate) use self::rollback::{Action, Restored};
 use crate::Progress;
 use crate::catalog::model::{Schema, SchemaId, SnapshotId, SnapshotRecord, Table, TableId};

@@ -78,7 +78,7 @@ fn visit(command: &mut Command, binder: &mut Binder<'_>) -> ControlFlow<Error> {
         Command::Explain(explain) => explain.statement.visit(binder),
         Command::CreateTable(create) => create.query.visit(binder),
         Command::CreateView(create) => create.query.visit(binder),
-        Command::Insert(insert) => insert.source.visit(binder),
+        Command::Insert(insert) => insert.visit(binder),
         Command::ChangeRows(change) => change.visit(binder),
         Command::Copy(copy) => copy.source.visit(binder),
         Command::Call(call) => {

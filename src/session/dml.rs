@@ -24,7 +24,7 @@ use super::{Outcome, Planned, Session};
 use crate::catalog::Transaction;
 use crate::catalog::model::{Column, ColumnDefault, DeletedRows, INLINED, Table};
 use crate::error::{Error, Result};
-use crate::sql::dml::{Action, Clause, RowChange, When, With};
+use crate::sql::dml::{Action, Clause, ColumnPath, RowChange, When, With};
 use crate::sql::name::{self, RelationRef, fold};
 use crate::sql::subquery;
 use crate::table::types::Identity;
@@ -34,6 +34,8 @@ use crate::write::{Staged, conform};
 
 /// The name of the target among a statement's readers.
 const TARGET: &str = "\0target";
+/// The name of the rows of an INSERT among them.
+pub(super) const SOURCE: &str = "\0source";
 /// The column that tells a row of the source from none.
 const HERE: &str = "\0here";
 
@@ -45,25 +47,31 @@ impl Session {
         }
         self.change(async |session, transaction, staged| {
             let table = session.writable(transaction, &change.table).await?;
-            let rows = session.run_change(change, &table, transaction, staged).await?;
-            Ok(Outcome::Changed { tag: change.tag, rows: Some(rows) })
+            session.run_change(change, None, &table, transaction, staged).await
         })
         .await
     }
 
-    async fn run_change(
+    /// Runs a change whose source may be rows that have been planned already: [`SOURCE`].
+    pub(super) async fn run_change(
         &self,
         change: &RowChange,
+        source: Option<Arc<dyn TableProvider>>,
         table: &Table,
         transaction: &mut Transaction,
         staged: &Arc<Staged>,
-    ) -> Result<u64> {
+    ) -> Result<Outcome> {
+        let change = &self.spelled(change, table, transaction).await?;
         let query = query(change, table)?;
         let storage = Arc::clone(self.warehouse.storage());
         let pinned = Arc::new(transaction.clone());
+        let summary = transaction.summary(table).await?;
         let target = LakeTable::with_identity(table.clone(), pinned, storage)?;
-        let target: Arc<dyn TableProvider> = Arc::new(target);
-        let planner = self.planner_on(transaction).reading(TARGET, target);
+        let target: Arc<dyn TableProvider> = Arc::new(target.summarized(&summary));
+        let mut planner = self.planner_on(transaction).reading(TARGET, target);
+        if let Some(source) = source {
+            planner = planner.reading(SOURCE, source);
+        }
         let Planned { state, plan } = planner.query(&query).await?;
         let columns = if change.writes() { table.columns.as_slice() } else { &[] };
         let sources: Vec<Option<usize>> = (0..columns.len()).map(Some).collect();
@@ -74,9 +82,19 @@ impl Session {
         let once = matches!(change.with, With::Source { .. });
         let target = RowTarget::new(target().await?, target().await?, once)?;
         let changed = rows::change(plan, state.task_ctx(), Arc::new(target)).await?;
+        let outcome = match change.returning.is_empty() {
+            true => Outcome::Changed { tag: change.tag, rows: Some(changed.rows) },
+            false => {
+                let rows = match change.writes() {
+                    true => self.written_rows(table, &changed.written)?,
+                    false => self.rows_at(table, &changed.deleted, transaction).await?,
+                };
+                self.returned(&change.returning, &change.alias, rows, transaction).await?
+            }
+        };
         transaction.delete(table, changed.deleted);
         stage(transaction, table, changed.written);
-        Ok(changed.rows)
+        Ok(outcome)
     }
 
     /// TRUNCATE, and DELETE without a condition: every file ends.
@@ -108,15 +126,17 @@ impl Session {
 }
 
 impl RowChange {
-    /// Whether it is a DELETE of every row.
+    /// Whether it is a DELETE of every row that nobody asks to see again.
     fn is_everything(&self) -> bool {
-        matches!(self.clauses.as_slice(), [Clause { action: Action::Delete, .. }])
+        self.returning.is_empty()
+            && matches!(self.clauses.as_slice(), [Clause { action: Action::Delete, .. }])
             && matches!(&self.with, With::Tables { tables, selection: None } if tables.is_empty())
     }
 
     /// Whether any row is written.
     fn writes(&self) -> bool {
-        self.clauses.iter().any(|clause| !matches!(clause.action, Action::Delete))
+        let written = |action: &Action| !matches!(action, Action::Delete | Action::Nothing);
+        self.clauses.iter().any(|clause| written(&clause.action))
     }
 
     fn has(&self, when: When) -> bool {
@@ -145,13 +165,7 @@ fn query(change: &RowChange, table: &Table) -> Result<Box<Query>> {
     projection.push(aliased(row_id, Identity::ROW_ID));
     projection.push(aliased(of_target(Identity::FILE), Identity::FILE));
     projection.push(aliased(of_target(Identity::POSITION), Identity::POSITION));
-    let actions = change.clauses.iter().map(|clause| match clause.action {
-        Action::Delete => RowAction::Delete,
-        Action::Update(_) => RowAction::Update,
-        Action::Insert { .. } => RowAction::Insert,
-    });
-    let action = decided(change, actions.map(|action| number(action as i64)).collect());
-    projection.push(aliased(action, rows::ACTION));
+    projection.push(aliased(action(change), rows::ACTION));
     let mut query = subquery("SELECT 1", change.table.span)?;
     let SetExpr::Select(select) = query.body.as_mut() else {
         return Err(Error::internal("a SELECT that is none"));
@@ -159,18 +173,30 @@ fn query(change: &RowChange, table: &Table) -> Result<Box<Query>> {
     select.projection = projection;
     select.from = from(change)?;
     select.selection = selection(change);
+    query.with = change.ctes.clone();
     Ok(query)
+}
+
+/// What happens to a row; NULL if nothing does.
+fn action(change: &RowChange) -> Expr {
+    let actions = change.clauses.iter().map(|clause| match clause.action {
+        Action::Delete => number(RowAction::Delete as i64),
+        Action::Update(_) | Action::UpdateAll(_) => number(RowAction::Update as i64),
+        Action::Insert { .. } | Action::InsertAll(_) => number(RowAction::Insert as i64),
+        Action::Nothing => null(),
+    });
+    decided(change, actions.collect())
 }
 
 /// The target, joined with the rest.
 fn from(change: &RowChange) -> Result<Vec<TableWithJoins>> {
-    let target = target_factor(&change.alias);
+    let target = reader(TARGET, change.alias.clone());
     match &change.with {
         With::Tables { tables, .. } => {
             let target = TableWithJoins { relation: target, joins: vec![] };
             Ok([target].into_iter().chain(tables.iter().cloned()).collect())
         }
-        With::Source { source, on } => {
+        With::Source { source, alias, on } => {
             let on = JoinConstraint::On(on.as_ref().clone());
             let operator =
                 match (change.has(When::NotMatched), change.has(When::NotMatchedBySource)) {
@@ -180,17 +206,18 @@ fn from(change: &RowChange) -> Result<Vec<TableWithJoins>> {
                     (true, true) => JoinOperator::FullOuter(on),
                 };
             let join = Join { relation: target, global: false, join_operator: operator };
-            let source = marked(source, &change.alias)?;
+            let source = marked(source, alias, &change.alias)?;
             Ok(vec![TableWithJoins { relation: source, joins: vec![join] }])
         }
     }
 }
 
-fn target_factor(alias: &Ident) -> TableFactor {
+/// One of the statement's readers under an alias.
+pub(super) fn reader(reader: &str, alias: Ident) -> TableFactor {
     let part = |value: &str| ObjectNamePart::Identifier(Ident::with_quote('"', value));
     TableFactor::Table {
-        name: ObjectName(vec![part(READERS), part(TARGET)]),
-        alias: Some(named(alias.clone())),
+        name: ObjectName(vec![part(READERS), part(reader)]),
+        alias: Some(named(alias)),
         args: None,
         with_hints: vec![],
         version: None,
@@ -202,38 +229,24 @@ fn target_factor(alias: &Ident) -> TableFactor {
     }
 }
 
-fn named(name: Ident) -> TableAlias {
+pub(super) fn named(name: Ident) -> TableAlias {
     TableAlias { explicit: true, name, columns: vec![], at: None }
 }
 
 /// The source with a column that is never NULL, under the name it had.
-fn marked(source: &TableFactor, target: &Ident) -> Result<TableFactor> {
-    let (inner, alias) = match source {
-        TableFactor::Table { alias: Some(alias), .. }
-        | TableFactor::Derived { alias: Some(alias), .. }
-        | TableFactor::TableFunction { alias: Some(alias), .. } => (source.clone(), alias.clone()),
-        TableFactor::Table { name, .. } => {
-            let last = name.0.last().and_then(|part| part.as_ident());
-            let last = last.ok_or_else(|| Error::invalid(format!("{name} is not a table")))?;
-            (source.clone(), named(last.clone()))
-        }
-        other => {
-            return Err(Error::invalid(format!("the source {other} of a MERGE has no name"))
-                .with_help("give it one with AS"));
-        }
-    };
+fn marked(source: &TableFactor, alias: &TableAlias, target: &Ident) -> Result<TableFactor> {
     if fold(&alias.name) == fold(target) {
         let error = Error::invalid("the target and the source of the MERGE have the same name");
         return Err(error.with_help("give one of them another with AS"));
     }
     let mut query = subquery(&format!("SELECT *, TRUE AS \"{HERE}\""), None)?;
     if let SetExpr::Select(select) = query.body.as_mut() {
-        select.from = vec![TableWithJoins { relation: inner, joins: vec![] }];
+        select.from = vec![TableWithJoins { relation: source.clone(), joins: vec![] }];
     }
     Ok(TableFactor::Derived {
         lateral: false,
         subquery: query,
-        alias: Some(TableAlias { columns: vec![], ..alias }),
+        alias: Some(TableAlias { columns: vec![], ..alias.clone() }),
         sample: None,
     })
 }
@@ -243,6 +256,10 @@ fn selection(change: &RowChange) -> Option<Expr> {
     match &change.with {
         With::Tables { selection, .. } => selection.as_deref().cloned(),
         With::Source { .. } => {
+            // A clause that does nothing hides what comes after it.
+            if change.clauses.iter().any(|clause| matches!(clause.action, Action::Nothing)) {
+                return Some(Expr::IsNotNull(Box::new(action(change))));
+            }
             let met = change.clauses.iter().map(|clause| condition(change, clause));
             met.reduce(|all, one| binary(all, BinaryOperator::Or, one))
         }
@@ -289,7 +306,7 @@ fn decided(change: &RowChange, mut values: Vec<Expr>) -> Expr {
 fn new_value(change: &RowChange, table: &Table, index: usize) -> Result<Expr> {
     let column = &table.columns[index];
     let values = change.clauses.iter().map(|clause| match &clause.action {
-        Action::Delete => Ok(null()),
+        Action::Delete | Action::Nothing => Ok(null()),
         Action::Update(assignments) => {
             for (name, value) in assignments {
                 if target_index(table, name)? == index {
@@ -298,13 +315,21 @@ fn new_value(change: &RowChange, table: &Table, index: usize) -> Result<Expr> {
             }
             Ok(column_of(&change.alias, &column.name))
         }
-        Action::Insert { columns, values } => inserted(table, columns, values, index),
+        Action::Insert { columns, values } => inserted(table, columns.as_deref(), values, index),
+        Action::UpdateAll(_) | Action::InsertAll(_) => {
+            Err(Error::internal("columns of a MERGE that are not spelled out"))
+        }
     });
     Ok(decided(change, values.collect::<Result<Vec<_>>>()?))
 }
 
-fn inserted(table: &Table, columns: &[Ident], values: &[Expr], index: usize) -> Result<Expr> {
-    let n_columns = if columns.is_empty() { table.columns.len() } else { columns.len() };
+fn inserted(
+    table: &Table,
+    columns: Option<&[ColumnPath]>,
+    values: &[Expr],
+    index: usize,
+) -> Result<Expr> {
+    let n_columns = columns.map_or(table.columns.len(), <[ColumnPath]>::len);
     if n_columns != values.len() {
         return Err(Error::invalid(format!(
             "INSERT of the MERGE has {} values for {n_columns} columns",
@@ -312,9 +337,9 @@ fn inserted(table: &Table, columns: &[Ident], values: &[Expr], index: usize) -> 
         )));
     }
     let column = &table.columns[index];
-    if columns.is_empty() {
+    let Some(columns) = columns else {
         return Ok(fitted(&values[index], column));
-    }
+    };
     for (name, value) in columns.iter().zip(values) {
         if target_index(table, name)? == index {
             return Ok(fitted(value, column));
@@ -333,7 +358,8 @@ fn inserted(table: &Table, columns: &[Ident], values: &[Expr], index: usize) -> 
     }
 }
 
-fn target_index(table: &Table, column: &Ident) -> Result<usize> {
+fn target_index(table: &Table, path: &ColumnPath) -> Result<usize> {
+    let column = path.last().ok_or_else(|| Error::internal("a column without a name"))?;
     let index = column_index(&table.columns, &fold(column));
     index.map_err(|e| e.or_span(name::span(column.span)))
 }
@@ -345,7 +371,7 @@ fn fitted(value: &Expr, column: &Column) -> Expr {
     value
 }
 
-fn column_of(alias: &Ident, column: &str) -> Expr {
+pub(super) fn column_of(alias: &Ident, column: &str) -> Expr {
     Expr::CompoundIdentifier(vec![alias.clone(), Ident::with_quote('"', column)])
 }
 
@@ -353,7 +379,7 @@ fn aliased(expr: Expr, name: &str) -> SelectItem {
     SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', name) }
 }
 
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 

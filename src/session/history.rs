@@ -1,4 +1,5 @@
-//! `snapshots()`: the history of the warehouse as a table, in DuckLake's columns.
+//! `snapshots()`, the history of the warehouse, and `table_info()`, what its tables take, as tables in
+//! DuckLake's columns.
 
 use std::sync::Arc;
 
@@ -11,12 +12,35 @@ use arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemTable, TableProvider};
 
 use crate::catalog::Transaction;
-use crate::catalog::model::SnapshotRecord;
+use crate::catalog::model::{SnapshotRecord, TableSize};
 use crate::error::Result;
 
 /// Every snapshot up to the transaction's, oldest first.
 pub(crate) async fn snapshots(transaction: &Transaction) -> Result<Arc<dyn TableProvider>> {
     let batch = listing(&transaction.history().await?)?;
+    Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+}
+
+/// The tables with the number and the size of their files, as of the transaction's snapshot.
+pub(crate) async fn table_info(transaction: &Transaction) -> Result<Arc<dyn TableProvider>> {
+    let sizes = transaction.table_sizes().await?;
+    let number = |of: fn(&TableSize) -> i64| -> ArrayRef {
+        Arc::new(sizes.iter().map(|size| Some(of(size))).collect::<Int64Array>())
+    };
+    let text = |of: fn(&TableSize) -> String| -> ArrayRef {
+        Arc::new(sizes.iter().map(|size| Some(of(size))).collect::<StringArray>())
+    };
+    let columns = [
+        ("table_name", text(|size| size.name.clone())),
+        ("schema_id", number(|size| size.schema_id.0)),
+        ("table_id", number(|size| size.id.0)),
+        ("table_uuid", text(|size| size.uuid.to_string())),
+        ("file_count", number(|size| size.file_count.cast_signed())),
+        ("file_size_bytes", number(|size| size.file_size_bytes.cast_signed())),
+        ("delete_file_count", number(|size| size.delete_file_count.cast_signed())),
+        ("delete_file_size_bytes", number(|size| size.delete_file_size_bytes.cast_signed())),
+    ];
+    let batch = RecordBatch::try_from_iter(columns)?;
     Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
 }
 

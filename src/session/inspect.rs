@@ -10,7 +10,7 @@ use arrow::util::display::FormatOptions;
 use futures::TryStreamExt;
 
 use super::plan::no_such;
-use super::{Outcome, Rows, Session, upkeep};
+use super::{Outcome, Rows, Session, readers, upkeep};
 use crate::catalog::model::{Column, ColumnDefault, Relation, RelationKind, Rule, Table};
 use crate::error::Result;
 use crate::sql::name::{literal, quote};
@@ -164,9 +164,7 @@ impl Session {
         functions.extend(self.template.aggregate_functions().keys().cloned());
         functions.extend(self.template.window_functions().keys().cloned());
         functions.extend(self.template.table_functions().keys().cloned());
-        functions.extend(
-            ["read_csv", "read_json", "read_parquet", "snapshots", "options"].map(String::from),
-        );
+        functions.extend(readers::functions().map(String::from));
         functions.extend(upkeep::procedures().map(String::from));
         functions.sort();
         functions.dedup();

@@ -6,13 +6,15 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectFlavor, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    Expr, Ident, Query, Select, SelectFlavor, SelectItem, SetExpr, Statement, TableFactor,
+    VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
+use crate::dialect::queries::{count_from_one, rewrite};
 use crate::sql::name::fold;
 
-/// Names every unnamed expression in the select lists of `statement`.
+/// Names every unnamed expression in the select lists of `statement`, and spells its clauses so that
+/// the engine plans them.
 pub(crate) fn label(statement: &mut Statement) {
     struct Labels;
     impl VisitorMut for Labels {
@@ -20,6 +22,12 @@ pub(crate) fn label(statement: &mut Statement) {
 
         fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
             label_set(&mut query.body);
+            rewrite(query);
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+            count_from_one(factor);
             ControlFlow::Continue(())
         }
     }

@@ -15,7 +15,7 @@ use datafusion::physical_plan::collect;
 use sqlparser::ast::{Expr, Ident, Query, UnaryOperator, Value};
 
 use super::plan::no_such;
-use super::{Outcome, Planned, Session, define};
+use super::{Outcome, Planned, Session, define, upsert};
 use crate::catalog::model::{
     Column, ColumnDefault, ColumnType, InlinedRows, Relation, RelationKind, Schema, Table,
 };
@@ -56,7 +56,9 @@ impl Session {
         let table = self.constrain_new(transaction, schema, &table, create).await?;
         let sources: Vec<Option<usize>> = (0..table.columns.len()).map(Some).collect();
         let plan = conform(plan, &table.columns, &sources)?;
-        let rows = self.append(&state, plan, &table, transaction, staged).await?;
+        let written = self.write(&state, plan, &table, transaction, staged).await?;
+        let rows = written.rows();
+        stage(transaction, &table, written);
         Ok(Outcome::Changed { tag: "CREATE TABLE", rows: Some(rows) })
     }
 
@@ -70,9 +72,29 @@ impl Session {
                 true => sources_by_name(&table, &plan)?,
                 false => sources_by_position(&table, &targets, insert, &plan)?,
             };
-            let plan = conform(plan, &table.columns, &sources)?;
-            let rows = session.append(&state, plan, &table, transaction, staged).await?;
-            Ok(Outcome::Changed { tag: "INSERT", rows: Some(rows) })
+            match &insert.conflict {
+                None => {
+                    let plan = conform(plan, &table.columns, &sources)?;
+                    let written = session.write(&state, plan, &table, transaction, staged).await?;
+                    let outcome = match insert.returning.is_empty() {
+                        true => Outcome::Changed { tag: "INSERT", rows: Some(written.rows()) },
+                        false => {
+                            let rows = session.written_rows(&table, &written)?;
+                            let name = insert.called(&table.name);
+                            session.returned(&insert.returning, &name, rows, transaction).await?
+                        }
+                    };
+                    stage(transaction, &table, written);
+                    Ok(outcome)
+                }
+                Some(conflict) => {
+                    let named: Vec<bool> = sources.iter().map(Option::is_some).collect();
+                    let plan = conform(upsert::numbered(plan)?, &table.columns, &sources)?;
+                    let upsert = upsert::change(insert, conflict, &table, &named)?;
+                    let source = Some(upsert::source(plan, &upsert.key)?);
+                    session.run_change(&upsert.change, source, &table, transaction, staged).await
+                }
+            }
         })
         .await
     }
@@ -98,22 +120,19 @@ impl Session {
         Ok(table)
     }
 
-    /// Runs a plan whose output fits `table`, and stages the files it becomes.
-    async fn append(
+    /// Runs a plan whose output fits `table`, and writes its rows.
+    async fn write(
         &self,
         state: &SessionState,
         plan: LogicalPlan,
         table: &Table,
-        transaction: &mut Transaction,
+        transaction: &Transaction,
         staged: &Arc<Staged>,
-    ) -> Result<u64> {
+    ) -> Result<Written> {
         let plan = state.create_physical_plan(&plan).await?;
         self.progress.watch(&plan);
         let target = self.target(state, table, transaction, staged).await?;
-        let written = write::write(plan, state.task_ctx(), Arc::new(target)).await?;
-        let rows = written.rows();
-        stage(transaction, table, written);
-        Ok(rows)
+        write::write(plan, state.task_ctx(), Arc::new(target)).await
     }
 
     /// Writes the rows that the catalog was to keep as files: a table is about to change its form, and

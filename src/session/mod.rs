@@ -12,11 +12,14 @@
 //! A write works on a clone of the transaction, so a statement that fails leaves the transaction
 //! as it was, and its files are deleted. Without BEGIN the clone is committed at once.
 
+mod add_files;
 mod alter;
 mod bind;
 mod constrain;
 mod define;
 mod dml;
+mod feed;
+mod flush;
 mod history;
 mod inspect;
 mod label;
@@ -29,9 +32,12 @@ mod plan;
 mod progress;
 mod readers;
 mod recase;
+mod returning;
 mod settings;
+mod spell;
 mod travel;
 mod upkeep;
+mod upsert;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,7 +110,7 @@ impl Session {
 
     /// Runs a statement. Rows are computed while they are read; everything else is done when this
     /// returns. Dropping the future, or the rows, cancels the statement and changes nothing, except
-    /// in the moment in which the catalog is told to commit: then it may or may not have.
+    /// once the catalog is told to commit: then it may have.
     pub async fn execute(&mut self, statement: &Statement) -> Result<Outcome> {
         let outcome = self.run_until_first(&statement.command).await;
         outcome.map_err(|error| error.or_span(Some(statement.verb())))
@@ -301,8 +307,9 @@ async fn commit(
     staged: &[Arc<Staged>],
 ) -> Result<()> {
     let late = Staged::new(Arc::clone(warehouse.storage()));
+    let left = flush::left_to_catalog(transaction.changes());
     let committed = match transaction.is_empty() {
-        true => Ok(vec![]),
+        true => Ok((transaction.base().id, vec![])),
         false => {
             let sending = || staged.iter().chain([&late]).for_each(|staged| staged.committing());
             commit_rebased(warehouse, transaction, &late, sending).await
@@ -310,10 +317,11 @@ async fn commit(
     };
     let all = staged.iter().chain([&late]);
     match committed {
-        Ok(live) => {
+        Ok((snapshot, live)) => {
             for staged in all {
                 staged.keep_only(&live).await?;
             }
+            flush::flush_if_due(warehouse, snapshot, left).await;
             Ok(())
         }
         Err(error) => {
@@ -328,13 +336,13 @@ async fn commit(
     }
 }
 
-/// Commits, on top of whatever is the newest snapshot; gives the files that are visible now.
+/// Commits, on top of whatever is the newest snapshot; gives the new one and its visible files.
 async fn commit_rebased(
     warehouse: &Warehouse,
     transaction: Transaction,
     staged: &Staged,
     sending: impl Fn(),
-) -> Result<Vec<String>> {
+) -> Result<(SnapshotId, Vec<String>)> {
     let (catalog, storage) = (warehouse.catalog(), warehouse.storage());
     let mut newest = match transaction.changes().deleted.is_empty() {
         true => transaction.base().clone(),
@@ -347,7 +355,7 @@ async fn commit_rebased(
         commit.deletions = deletions;
         commit.expects = depends.then_some(next);
         match catalog.commit(&commit, &sending).await? {
-            Committed::As(_) => return Ok(commit.files()),
+            Committed::As(snapshot) => return Ok((snapshot.id, commit.files())),
             Committed::Overtaken(by) => newest = by,
         }
     }

@@ -46,6 +46,13 @@ const OPTIONS: &[(&str, Kind, &str)] = &[
     ("delete_older_than", Kind::Interval, "How old unused files have to be to be deleted"),
     ("encrypted", Kind::Fixed, "Whether Parquet files are encrypted"),
     ("expire_older_than", Kind::Interval, "How old snapshots have to be to be expired"),
+    (
+        "gotgan_auto_flush",
+        Kind::Flag,
+        "Whether Gotgan moves rows that the catalog keeps into files unasked",
+    ),
+    ("gotgan_flush_age", Kind::Interval, "How old such rows have to be for that"),
+    ("gotgan_flush_rows", Kind::Count, "How many they have to be for that"),
     ("hive_file_pattern", Kind::Flag, "Whether each partition has a directory"),
     ("parquet_compression", Kind::Codec, "Compression of Parquet files"),
     ("parquet_compression_level", Kind::Count, "Level of that compression"),

@@ -127,6 +127,16 @@ impl Planner {
         self.safe
     }
 
+    /// What stands before a schema is the name of this warehouse.
+    pub(super) fn check_warehouse(&self, name: Option<&str>) -> Result<()> {
+        match name {
+            Some(other) if !other.eq_ignore_ascii_case(&self.warehouse) => {
+                Err(Error::no_such("warehouse", other, [&*self.warehouse]))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The same planner on another transaction.
     pub(super) fn on(&self, transaction: Transaction) -> Self {
         Self { transaction: Arc::new(transaction), ..self.clone() }

@@ -15,17 +15,19 @@ use sqlparser::ast::{
     TableVersion, VisitMut, VisitorMut,
 };
 
-use super::{Planner, history};
+use super::{Planner, feed, history};
 use crate::diagnostic::Span;
 use crate::error::{Error, Result};
 use crate::source::files::{self, Format};
 use crate::source::options::{self, ReadOptions};
 use crate::sql::name::{self, fold};
-use crate::table::{READERS, Readers};
+use crate::table::{FeedKind, READERS, Readers};
 
 /// One thing to read.
 struct Reader {
     key: String,
+    /// The warehouse, where a function is named with it.
+    warehouse: Option<String>,
     what: What,
     span: Option<Span>,
 }
@@ -35,6 +37,8 @@ enum What {
     Function { name: String, format: Format, arguments: Vec<FunctionArg> },
     Snapshots,
     Options,
+    TableInfo,
+    Changes { kind: FeedKind, arguments: Vec<FunctionArg> },
     Earlier { name: ObjectName, version: Box<TableVersion> },
 }
 
@@ -46,6 +50,7 @@ pub(crate) async fn open_all(statement: &mut Statement, planner: &Planner) -> Re
     }
     let mut readers = Readers::new();
     for reader in finder.found {
+        planner.check_warehouse(reader.warehouse.as_deref()).map_err(|e| e.or_span(reader.span))?;
         if let Entry::Vacant(entry) = readers.entry(reader.key) {
             let opened = open(&reader.what, planner).await;
             entry.insert(opened.map_err(|e| e.or_span(reader.span))?);
@@ -58,6 +63,8 @@ async fn open(what: &What, planner: &Planner) -> Result<Arc<dyn TableProvider>> 
     let (names, format, options) = match what {
         What::Snapshots => return history::snapshots(planner.transaction()).await,
         What::Options => return super::options::options(planner.transaction()).await,
+        What::TableInfo => return history::table_info(planner.transaction()).await,
+        What::Changes { kind, arguments } => return planner.changes(*kind, arguments).await,
         What::Earlier { name, version } => return planner.earlier(name, version).await,
         What::File(name) => (vec![name.clone()], None, ReadOptions::default()),
         What::Function { name, format, arguments } => {
@@ -91,6 +98,11 @@ impl VisitorMut for Finder {
         let Some((key, what, default_alias)) = found else {
             return ControlFlow::Continue(());
         };
+        let warehouse = match (name.0.as_slice(), &what) {
+            (_, What::Earlier { .. }) => None,
+            ([ObjectNamePart::Identifier(warehouse), _], _) => Some(fold(warehouse)),
+            _ => None,
+        };
         let part = |value: &str| ObjectNamePart::Identifier(Ident::with_quote('"', value));
         *name = ObjectName(vec![part(READERS), part(&key)]);
         *args = None;
@@ -100,7 +112,7 @@ impl VisitorMut for Finder {
             columns: vec![],
             at: None,
         });
-        self.found.push(Reader { key, what, span });
+        self.found.push(Reader { key, warehouse, what, span });
         ControlFlow::Continue(())
     }
 }
@@ -116,8 +128,10 @@ fn earlier(name: &ObjectName, version: TableVersion) -> (String, What, String) {
 /// The reader that a name in FROM stands for: its key, itself, and the alias it has unless the
 /// statement gives one.
 fn reader(name: &ObjectName, arguments: Option<&[FunctionArg]>) -> Option<(String, What, String)> {
-    let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else {
-        return None;
+    let (ident, is_bare) = match name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] => (ident, true),
+        [_, ObjectNamePart::Identifier(ident)] if arguments.is_some() => (ident, false),
+        _ => return None,
     };
     let Some(arguments) = arguments else {
         let is_file = ident.quote_style == Some('\'')
@@ -129,14 +143,22 @@ fn reader(name: &ObjectName, arguments: Option<&[FunctionArg]>) -> Option<(Strin
     let text: Vec<String> = arguments.iter().map(ToString::to_string).collect();
     let key = format!("{function}({})", text.join(", "));
     let what = match Format::of_function(&function) {
+        Some(_) if !is_bare => return None,
         Some(format) => {
             What::Function { name: function.clone(), format, arguments: arguments.to_vec() }
         }
         None if function == "snapshots" && arguments.is_empty() => What::Snapshots,
         None if function == "options" && arguments.is_empty() => What::Options,
-        None => return None,
+        None if function == "table_info" && arguments.is_empty() => What::TableInfo,
+        None => What::Changes { kind: feed::kind(&function)?, arguments: arguments.to_vec() },
     };
     Some((key, what, function))
+}
+
+/// What can stand in FROM with arguments, besides the engine's own functions.
+pub(super) fn functions() -> impl Iterator<Item = &'static str> {
+    let files = ["read_csv", "read_json", "read_parquet"];
+    files.into_iter().chain(["snapshots", "options", "table_info"]).chain(feed::functions())
 }
 
 /// A file's name without directories and endings.

@@ -20,7 +20,7 @@ use sqlparser::ast::{
 use super::plan::no_such;
 use super::{Planned, Planner};
 use crate::catalog::Transaction;
-use crate::catalog::model::{Relation, RelationKind, SnapshotId};
+use crate::catalog::model::{Relation, RelationKind, Schema, SnapshotId};
 use crate::error::{Error, Result};
 use crate::sql::name::{RelationRef, fold};
 use crate::sql::subquery;
@@ -96,7 +96,22 @@ impl Planner {
 
     async fn relation(self, name: &RelationRef) -> Result<Arc<dyn TableProvider>> {
         let transaction = Arc::clone(self.transaction());
+        match self.found(name).await? {
+            (_, Relation::Table(table)) => {
+                let storage = Arc::clone(self.storage());
+                let summary = transaction.summary(&table).await?;
+                let table = LakeTable::new(table, transaction, storage)?;
+                Ok(Arc::new(table.summarized(&summary)))
+            }
+            (schema, Relation::View(view)) => self.view(view, schema).await,
+        }
+    }
+
+    /// What a name stands for as of the snapshot that this planner is pinned to, with its schema.
+    pub(super) async fn found(&self, name: &RelationRef) -> Result<(Schema, Relation)> {
+        let transaction = self.transaction();
         let id = transaction.base().id;
+        self.check_warehouse(name.catalog.as_deref())?;
         let schema_name = match &name.schema {
             Some(schema) => schema.clone(),
             None => self.state().config_options().catalog.default_schema.clone(),
@@ -108,13 +123,9 @@ impl Planner {
                 .with_help(format!("as of version {id}")));
         };
         match transaction.relation(&schema, &name.name).await? {
-            Some(Relation::Table(table)) => {
-                let storage = Arc::clone(self.storage());
-                Ok(Arc::new(LakeTable::new(table, transaction, storage)?))
-            }
-            Some(Relation::View(view)) => self.view(view, schema).await,
+            Some(relation) => Ok((schema, relation)),
             None => {
-                let error = no_such(&transaction, &schema, &name.name, RelationKind::Table).await?;
+                let error = no_such(transaction, &schema, &name.name, RelationKind::Table).await?;
                 let message = format!("{} as of version {id}", error.message());
                 let help = "snapshots() lists what each version changed";
                 Err(Error::not_found(message).with_help(help).with_source(error))

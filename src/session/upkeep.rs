@@ -32,7 +32,19 @@ struct Procedure {
     parameters: &'static [&'static str],
 }
 
-const PROCEDURES: [Procedure; 7] = [
+const PROCEDURES: [Procedure; 8] = [
+    Procedure {
+        name: "add_data_files",
+        by_position: 2,
+        parameters: &[
+            "table_name",
+            "files",
+            "schema",
+            "allow_missing",
+            "ignore_extra_columns",
+            "hive_partitioning",
+        ],
+    },
     Procedure {
         name: "merge_adjacent_files",
         by_position: 1,
@@ -95,6 +107,9 @@ impl Session {
         };
         let planner = self.planner().await?;
         let arguments = Arguments::of(procedure, call, &planner)?;
+        if procedure.name == "add_data_files" {
+            return self.add_data_files(&arguments).await.map_err(|e| e.or_span(name.span));
+        }
         let run = match arguments.flag("dry_run").await? {
             true => Run::Dry,
             false => Run::Real,
@@ -254,7 +269,7 @@ impl Session {
 }
 
 /// The arguments of one call, by the names of their parameters.
-struct Arguments<'a> {
+pub(super) struct Arguments<'a> {
     procedure: &'static str,
     given: Vec<(&'static str, &'a Expr)>,
     planner: &'a Planner,
@@ -300,7 +315,7 @@ impl<'a> Arguments<'a> {
         self.given.iter().find(|(name, _)| *name == parameter).map(|(_, value)| *value)
     }
 
-    fn span(&self, parameter: &str) -> Option<Span> {
+    pub(super) fn span(&self, parameter: &str) -> Option<Span> {
         self.expr(parameter).and_then(|value| name::span(value.span()))
     }
 
@@ -316,12 +331,35 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    async fn flag(&self, parameter: &str) -> Result<bool> {
-        let value = self.value(parameter, "BOOLEAN").await?;
-        Ok(matches!(value, Some(ScalarValue::Boolean(Some(true)))))
+    pub(super) async fn flag(&self, parameter: &str) -> Result<bool> {
+        Ok(self.opt_flag(parameter).await? == Some(true))
     }
 
-    async fn text(&self, parameter: &str) -> Result<Option<String>> {
+    pub(super) async fn opt_flag(&self, parameter: &str) -> Result<Option<bool>> {
+        let value = self.value(parameter, "BOOLEAN").await?;
+        Ok(value.map(|value| value == ScalarValue::Boolean(Some(true))))
+    }
+
+    /// One text, or a list of them.
+    pub(super) async fn texts(&self, parameter: &str) -> Result<Vec<String>> {
+        let is_list = match self.expr(parameter) {
+            Some(expr) => self.planner.type_of(expr).await?.is_list(),
+            None => false,
+        };
+        if !is_list {
+            return Ok(self.text(parameter).await?.into_iter().collect());
+        }
+        match self.value(parameter, "VARCHAR[]").await? {
+            Some(ScalarValue::List(list)) => {
+                let texts = arrow::compute::cast(&list.value(0), &DataType::Utf8)?;
+                let texts = arrow::array::AsArray::as_string::<i32>(&texts);
+                Ok(texts.iter().flatten().map(str::to_owned).collect())
+            }
+            _ => Err(Error::internal("a list of text that is none")),
+        }
+    }
+
+    pub(super) async fn text(&self, parameter: &str) -> Result<Option<String>> {
         let value = self.value(parameter, "VARCHAR").await?;
         Ok(value.map(|value| value.to_string()))
     }

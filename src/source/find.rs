@@ -24,15 +24,15 @@ const LIKE_A_SHELL: MatchOptions = MatchOptions {
 };
 
 /// The files of one reader, in the order of their names.
-pub(super) struct Found {
-    pub(super) url: ObjectStoreUrl,
-    pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) objects: Vec<ObjectMeta>,
+pub(crate) struct Found {
+    pub(crate) url: ObjectStoreUrl,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) objects: Vec<ObjectMeta>,
 }
 
 impl Found {
     /// A file's path or URL as the user would write it.
-    pub(super) fn shown(&self, object: &ObjectMeta) -> String {
+    pub(crate) fn shown(&self, object: &ObjectMeta) -> String {
         match self.url.as_str() {
             "file:///" => format!("/{}", object.location),
             store => format!("{store}{}", object.location),
@@ -41,7 +41,7 @@ impl Found {
 }
 
 /// Finds all of `names`, which are on one store. A file that two names find is read once.
-pub(super) async fn find(storage: &Storage, names: &[String]) -> Result<Found> {
+pub(crate) async fn find(storage: &Storage, names: &[String]) -> Result<Found> {
     let mut store: Option<Located> = None;
     let mut objects = BTreeMap::new();
     for name in names {

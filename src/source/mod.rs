@@ -8,3 +8,5 @@ pub(crate) mod files;
 mod find;
 pub(crate) mod options;
 mod scan;
+
+pub(crate) use self::find::{Found, find};

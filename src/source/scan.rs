@@ -26,6 +26,9 @@ use object_store::{ObjectMeta, ObjectStore};
 
 use crate::table::prune;
 
+/// What a field takes in a file whose rows are not counted.
+const BYTES_OF_FIELD: usize = 8;
+
 /// The files of one reader.
 #[derive(Debug)]
 pub(crate) struct FileTable {
@@ -33,6 +36,8 @@ pub(crate) struct FileTable {
     format: Arc<dyn FileFormat>,
     schema: TableSchema,
     files: Vec<PartitionedFile>,
+    /// Of all files together.
+    statistics: Statistics,
 }
 
 impl FileTable {
@@ -56,9 +61,17 @@ impl FileTable {
             }
         };
         let concurrency = state.config_options().execution.meta_fetch_concurrency.get();
-        let files = stream::iter(files).map(described).buffered(concurrency).try_collect().await?;
+        let files = stream::iter(files).map(described).buffered(concurrency);
+        let files: Vec<PartitionedFile> = files.try_collect().await?;
         let schema = TableSchema::builder(schema).with_table_partition_cols(constants).build();
-        Ok(Self { url, format, schema, files })
+        let mut statistics = merged(&files, schema.table_schema())?;
+        if let (Precision::Absent, Some(bytes)) =
+            (statistics.num_rows, statistics.total_byte_size.get_value())
+        {
+            let n_fields = schema.table_schema().fields().len().max(1);
+            statistics.num_rows = Precision::Inexact(bytes / (n_fields * BYTES_OF_FIELD));
+        }
+        Ok(Self { url, format, schema, files, statistics })
     }
 }
 
@@ -81,6 +94,10 @@ impl TableProvider for FileTable {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        Some(self.statistics.clone())
     }
 
     fn supports_filters_pushdown(

@@ -2,7 +2,8 @@
 //!
 //! [`script`] splits a whole text into [`Statement`]s by its tokens (never by lines) after
 //! replacing `:name` variables; [`tokens`] smooths what sqlparser would misread; [`parser`] turns
-//! the tokens of one statement into a [`Command`], [`dml`] those that change rows; [`types`] maps SQL
+//! the tokens of one statement into a [`Command`], [`dml`] and [`merge`] those that change rows,
+//! [`insert`] those that add some; [`types`] maps SQL
 //! type names. Every span counts in the text as the user wrote it, because the
 //! tokens keep their places through substitution.
 //!
@@ -13,7 +14,9 @@ mod alter;
 mod create;
 pub(crate) mod dml;
 mod expr;
+pub(crate) mod insert;
 mod limits;
+mod merge;
 pub mod name;
 mod parser;
 pub mod script;
@@ -23,6 +26,7 @@ pub mod types;
 use sqlparser::ast::{ColumnDef, DataType, Expr, Ident, Query, Statement as Ast, TableConstraint};
 
 pub(crate) use expr::{columns_of, parse_expr, rename_column, spell};
+pub(crate) use insert::Insert;
 pub use name::RelationRef;
 pub(crate) use parser::{DIALECT, quoted, subquery, values_rows};
 pub use script::Script;
@@ -205,15 +209,6 @@ pub(crate) struct CreateView {
     pub(crate) if_not_exists: bool,
     pub(crate) columns: Vec<Ident>,
     pub(crate) query: Box<Query>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Insert {
-    pub(crate) table: RelationRef,
-    pub(crate) columns: Vec<Ident>,
-    pub(crate) by_name: bool,
-    /// `None` is DEFAULT VALUES.
-    pub(crate) source: Option<Box<Query>>,
 }
 
 #[derive(Debug, Clone)]

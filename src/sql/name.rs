@@ -6,7 +6,10 @@
 use std::fmt;
 
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Spanned};
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Token;
 
+use super::parser::DIALECT;
 use crate::diagnostic::{Position, Span};
 use crate::error::{Error, Result};
 
@@ -24,6 +27,15 @@ pub struct RelationRef {
 }
 
 impl RelationRef {
+    /// From text, such as `schema.table`.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let wrong = |_| Error::invalid(format!("\"{text}\" is not a name"));
+        let mut parser = Parser::new(&DIALECT).try_with_sql(text).map_err(wrong)?;
+        let name = parser.parse_object_name(false).map_err(wrong)?;
+        parser.expect_token(&Token::EOF).map_err(wrong)?;
+        Self::from_ast(&name)
+    }
+
     /// From the parser's form; more than three parts are an error.
     pub(crate) fn from_ast(name: &ObjectName) -> Result<Self> {
         let span = span(name.span());

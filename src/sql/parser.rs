@@ -11,7 +11,7 @@ use sqlparser::ast::{
     self, Expr, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr, Spanned,
     Statement as Ast,
 };
-use sqlparser::dialect::{Dialect, GenericDialect};
+use sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
@@ -144,6 +144,13 @@ impl Dialect for WarehouseDialect {
     fn supports_limit_comma(&self) -> bool {
         true
     }
+    /// `||` binds less than arithmetic: `'n' || i % 2` is text.
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        match parser.peek_token_ref().token {
+            Token::StringConcat => Some(Ok(self.prec_value(Precedence::PlusMinus) - 1)),
+            _ => None,
+        }
+    }
 }
 
 /// Parses the tokens of exactly one statement.
@@ -179,9 +186,11 @@ impl StatementParser<'_> {
             };
         };
         match keyword {
-            Keyword::SELECT | Keyword::WITH | Keyword::FROM | Keyword::VALUES | Keyword::TABLE => {
+            Keyword::SELECT | Keyword::FROM | Keyword::VALUES | Keyword::TABLE => {
                 self.query().map(Command::Query)
             }
+            Keyword::WITH => self.with(),
+            Keyword::MERGE => self.merge(),
             Keyword::EXPLAIN => self.explain(),
             Keyword::DESCRIBE | Keyword::DESC => {
                 self.parser.next_token();
@@ -215,6 +224,37 @@ impl StatementParser<'_> {
                 from_ast(ast).map_err(|e| e.or_span(name::span(first.span)))
             }
         }
+    }
+
+    /// `WITH … ` before a query, or before a statement that changes rows by one.
+    fn with(&mut self) -> Result<Command> {
+        let start = self.parser.next_token();
+        let ctes = ast::With {
+            with_token: start.clone().into(),
+            recursive: self.word("recursive"),
+            cte_tables: self
+                .parser
+                .parse_comma_separated(Parser::parse_cte)
+                .map_err(|e| self.syntax(e))?,
+        };
+        let mut command = self.command()?;
+        match &mut command {
+            Command::Query(query) | Command::Insert(Insert { source: Some(query), .. }) => {
+                match &mut query.with {
+                    Some(own) => {
+                        own.recursive |= ctes.recursive;
+                        own.cte_tables.splice(0..0, ctes.cte_tables);
+                    }
+                    none => *none = Some(ctes),
+                }
+            }
+            Command::ChangeRows(change) => change.ctes = Some(ctes),
+            _ => {
+                let message = "WITH stands before a query, INSERT, UPDATE, DELETE or MERGE";
+                return Err(Error::new(ErrorKind::Syntax, message).or_span(name::span(start.span)));
+            }
+        }
+        Ok(command)
     }
 
     pub(super) fn query(&mut self) -> Result<Box<Query>> {
@@ -306,59 +346,12 @@ impl StatementParser<'_> {
         Ok(Command::Explain(Explain { statement }))
     }
 
-    /// `INSERT INTO t [(columns)] [BY NAME | BY POSITION] query | DEFAULT VALUES`.
-    fn insert(&mut self) -> Result<Command> {
-        let start = self.parser.next_token();
-        if self.word("or") {
-            return Err(Error::unsupported("INSERT OR needs a declared key, and tables have none")
-                .with_help(
-                    "delete the old rows first, or rebuild the table with CREATE OR REPLACE TABLE",
-                )
-                .or_span(name::span(start.span)));
+    /// `[RETURNING items]`.
+    pub(super) fn returning(&mut self) -> Result<Vec<ast::SelectItem>> {
+        if !self.word("returning") {
+            return Ok(vec![]);
         }
-        self.expect("into")?;
-        self.word("table");
-        let table = self.relation()?;
-        let columns = match self.parser.peek_token_ref().token {
-            Token::LParen if !self.parenthesised_query() => self
-                .parser
-                .parse_parenthesized_column_list(ast_mandatory(), false)
-                .map_err(|e| self.syntax(e))?,
-            _ => vec![],
-        };
-        let by_name = self.word("by") && {
-            let by_name = self.word("name");
-            if !by_name {
-                self.expect("position")?;
-            }
-            by_name
-        };
-        let source = match self.word("default") {
-            true => {
-                self.expect("values")?;
-                None
-            }
-            false => Some(self.query()?),
-        };
-        for clause in ["on", "returning"] {
-            let token = self.parser.peek_token();
-            if self.word(clause) {
-                let clause = if clause == "on" { "ON CONFLICT" } else { "RETURNING" };
-                return Err(Error::unsupported(format!("INSERT … {clause} is not supported"))
-                    .or_span(name::span(token.span)));
-            }
-        }
-        Ok(Command::Insert(Insert { table, columns, by_name, source }))
-    }
-
-    fn parenthesised_query(&self) -> bool {
-        let mut depth = 0;
-        while self.parser.peek_nth_token_ref(depth).token == Token::LParen {
-            depth += 1;
-        }
-        matches!(&self.parser.peek_nth_token_ref(depth).token, Token::Word(w)
-            if w.quote_style.is_none()
-                && matches!(w.keyword, Keyword::SELECT | Keyword::WITH | Keyword::FROM | Keyword::VALUES))
+        self.parser.parse_comma_separated(Parser::parse_select_item).map_err(|e| self.syntax(e))
     }
 
     /// `COPY (query) | table [(columns)] TO 'file' [[WITH] (options)]`, or `COPY table FROM 'file'`.
@@ -408,7 +401,9 @@ impl StatementParser<'_> {
             None => format!("SELECT * FROM read_csv({file}{arguments})"),
         };
         let source = Some(subquery(&query, Some(span))?);
-        Ok(Command::Insert(Insert { table, columns, by_name: false, source }))
+        let (alias, by_name, conflict, returning) = (None, false, None, vec![]);
+        let insert = Insert { table, alias, columns, by_name, source, conflict, returning };
+        Ok(Command::Insert(insert))
     }
 
     fn file_name(&mut self) -> Result<(String, Span)> {
@@ -555,7 +550,7 @@ impl StatementParser<'_> {
     }
 }
 
-fn ast_mandatory() -> sqlparser::parser::IsOptional {
+pub(super) fn ast_mandatory() -> sqlparser::parser::IsOptional {
     sqlparser::parser::IsOptional::Mandatory
 }
 
@@ -591,7 +586,6 @@ fn from_ast(ast: Ast) -> Result<Command> {
         }
         Ast::Delete(delete) => Command::ChangeRows(Box::new(RowChange::of_delete(delete)?)),
         Ast::Update(update) => Command::ChangeRows(Box::new(RowChange::of_update(update)?)),
-        Ast::Merge(merge) => Command::ChangeRows(Box::new(RowChange::of_merge(merge)?)),
         Ast::Truncate(truncate) => {
             let names = truncate.table_names.iter();
             let tables = names.map(|target| RelationRef::from_ast(&target.name));

@@ -8,7 +8,8 @@
 //!                                    other width: DataFusion's adapter casts
 //!                                    other form: [`Convert`] (uuid, interval, timestamp_s)
 //!                                    other fields inside: [`Convert`], by [`evolve`]
-//!              --id--> nothing       the column's initial default, else NULL
+//!              --id--> nothing       the value in the file's path ([`super::mapped`]), else the
+//!                                    column's initial default, else NULL
 //! ```
 //!
 //! A file without field ids (another writer's) is read by name.
@@ -31,6 +32,7 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use super::convert::differs;
 use super::evolve::{evolve, initial_default, lines_up};
+use super::mapped::constant;
 use super::types::{Identity, table_field};
 use crate::catalog::model::Column;
 
@@ -75,7 +77,12 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
         let missing = (0..self.columns.len()).filter(|i| !matched.contains(&Some(*i)));
         let mut defaults = Vec::new();
         for column in missing.map(|i| &self.columns[i]) {
-            let value = initial_default(column, table_field(column)?.data_type())?;
+            let data_type = table_field(column)?.data_type().clone();
+            let value = match constant(&physical, column) {
+                Some(Some(text)) => Some(ScalarValue::from(text).cast_to(&data_type)?),
+                Some(None) => Some(ScalarValue::try_new_null(&data_type)?),
+                None => initial_default(column, &data_type)?,
+            };
             defaults.extend(value.map(|value| (column.name.clone(), value)));
         }
         Ok(Arc::new(FieldIdAdapter {

@@ -8,14 +8,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, Int64Array};
 use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
-use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStoreExt};
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::arrow::async_reader::AsyncFileReader;
@@ -68,7 +69,7 @@ pub(crate) async fn entries(
 }
 
 async fn parquet_entries(storage: &Storage, file: &DeleteFile) -> Result<Vec<(u64, SnapshotId)>> {
-    let batches = read(storage, &file.path, file.file_size_bytes, None).await?;
+    let batches = read(storage, &file.path, file.file_size_bytes).await?;
     let mut entries = Vec::new();
     for batch in batches {
         let positions = integers(&batch, 1, &file.path)?;
@@ -91,23 +92,43 @@ async fn parquet_entries(storage: &Storage, file: &DeleteFile) -> Result<Vec<(u6
 
 /// The positions of rows that a file of several snapshots has from after `at`.
 async fn younger_rows(storage: &Storage, file: &DataFile, at: SnapshotId) -> Result<Vec<u64>> {
-    let batches = read(storage, &file.path, file.file_size_bytes, Some(ROW_SNAPSHOT_ID)).await?;
+    let mut snapshots = column(storage, file, ROW_SNAPSHOT_ID).await?;
     let mut younger = Vec::new();
-    let mut position = 0;
-    for batch in batches {
-        let snapshots = integers(&batch, 0, &file.path)?;
-        for row in 0..batch.num_rows() {
-            if snapshots.is_valid(row) && snapshots.value(row) > at.0 {
-                younger.push(position);
-            }
-            position += 1;
-        }
+    let mut start = 0;
+    while let Some(batch) = snapshots.try_next().await? {
+        let rows = (start..).zip(batch.iter());
+        let late = rows.filter(|(_, snapshot)| snapshot.is_some_and(|snapshot| snapshot > at.0));
+        younger.extend(late.map(|(position, _)| position));
+        start += batch.len() as u64;
     }
     Ok(younger)
 }
 
-/// Whether a file keeps the row id of each row, which then does not follow from its position.
+/// The values of a column of integers in the order of the file, a batch at a time.
+pub(crate) async fn column(
+    storage: &Storage,
+    file: &DataFile,
+    field_id: i64,
+) -> Result<BoxStream<'static, Result<Int64Array>>> {
+    let path = file.path.clone();
+    let builder = open(storage, &path, file.file_size_bytes).await?;
+    let column = column_with_id(builder.schema(), field_id).ok_or_else(|| damaged(&path))?;
+    let mask = ProjectionMask::roots(builder.parquet_schema(), [column]);
+    let stream = builder.with_projection(mask).with_batch_size(64 * 1024).build();
+    let stream = stream.map_err(|error| storage::storage(&path, error))?;
+    let values = move |batch: std::result::Result<RecordBatch, ParquetError>| {
+        let batch = batch.map_err(|error| storage::storage(&path, error))?;
+        integers(&batch, 0, &path).cloned()
+    };
+    Ok(stream.map(values).boxed())
+}
+
+/// Whether a file keeps the row id of each row, which then does not follow from its position. Row ids
+/// in a file that was added as it is are of another table.
 pub(crate) async fn keeps_row_ids(storage: &Storage, file: &DataFile) -> Result<bool> {
+    if file.name_mapping.is_some() {
+        return Ok(false);
+    }
     let builder = open(storage, &file.path, file.file_size_bytes).await?;
     Ok(column_with_id(builder.schema(), ROW_ID).is_some())
 }
@@ -137,29 +158,15 @@ fn column_with_id(schema: &Schema, id: i64) -> Option<usize> {
     schema.fields().iter().position(found)
 }
 
-/// The rows of a Parquet file; with `field_id` only that column.
-async fn read(
-    storage: &Storage,
-    path: &str,
-    size: u64,
-    field_id: Option<i64>,
-) -> Result<Vec<RecordBatch>> {
+/// The rows of a Parquet file.
+async fn read(storage: &Storage, path: &str, size: u64) -> Result<Vec<RecordBatch>> {
     let failed = |error: ParquetError| storage::storage(path, error);
-    let mut builder = open(storage, path, size).await?;
-    if let Some(id) = field_id {
-        let column = column_with_id(builder.schema(), id).ok_or_else(|| damaged(path))?;
-        let mask = ProjectionMask::roots(builder.parquet_schema(), [column]);
-        builder = builder.with_projection(mask);
-    }
+    let builder = open(storage, path, size).await?;
     let stream = builder.with_batch_size(64 * 1024).build().map_err(failed)?;
     stream.try_collect().await.map_err(failed)
 }
 
-fn integers<'a>(
-    batch: &'a RecordBatch,
-    column: usize,
-    path: &str,
-) -> Result<&'a arrow::array::PrimitiveArray<Int64Type>> {
+fn integers<'a>(batch: &'a RecordBatch, column: usize, path: &str) -> Result<&'a Int64Array> {
     let column = batch.columns().get(column);
     column.and_then(|array| array.as_primitive_opt::<Int64Type>()).ok_or_else(|| damaged(path))
 }

@@ -408,7 +408,7 @@ mod tests {
         );
         let map = child("m", map);
         let json = parse("{k=1, 'a=b'=NULL}", &map, &map).unwrap();
-        assert_eq!(json.to_string(), r#"{"a=b":null,"k":1}"#.replace(":1", ":\"1\""));
+        assert_eq!(json.to_string(), r#"{"k":"1","a=b":null}"#);
     }
 
     #[test]

@@ -3,18 +3,22 @@
 //! A [`LakeTable`] is one table as of one transaction. Its scan asks the catalog for the files and
 //! their statistics, leaves out the files that cannot hold a matching row, and yields a plain
 //! `DataSourceExec` over Parquet ([`scan`]), so that every optimisation of DataFusion applies. No
-//! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]). Few
-//! rows may be in the catalog itself ([`inlined`]): they are one more input of a union. Row counts are exact, so `COUNT(*)`, and `MIN` and `MAX` where the bounds are, are answered without a
-//! scan.
+//! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]).
+//! The columns of files that were added as they are are found by name ([`mapped`]). Few
+//! rows may be in the catalog itself ([`inlined`]): they are one more input of a union. Row counts are
+//! exact, so `COUNT(*)`, and `MIN` and `MAX` where the bounds are, are answered without a scan. A [`ChangeFeed`] is what came and went of a table between two snapshots, read likewise.
 //!
 //! Tables are read-only here: writes go through [`crate::write`].
 
 mod adapter;
 mod bucket;
+mod chosen;
 pub(crate) mod convert;
 pub(crate) mod deletes;
 mod evolve;
+mod feed;
 pub(crate) mod inlined;
+mod mapped;
 pub(crate) mod partition;
 pub(crate) mod prune;
 mod resolve;
@@ -36,10 +40,15 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use self::bucket::BucketStatistics;
+pub(crate) use self::chosen::ChosenRows;
+pub(crate) use self::feed::{ChangeFeed, FeedKind};
+pub(crate) use self::mapped::hive_value;
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};
 use crate::catalog::Transaction;
-use crate::catalog::model::{Column, ColumnId, DataFile, InlinedRows, SnapshotId, Table};
+use crate::catalog::model::{
+    Column, ColumnId, DataFile, InlinedRows, SnapshotId, Table, TableSummary,
+};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
@@ -56,6 +65,8 @@ pub(crate) struct LakeTable {
     layout: Layout,
     transaction: Arc<Transaction>,
     storage: Arc<Storage>,
+    /// Of the table as a whole, for estimates.
+    summary: Option<Statistics>,
 }
 
 impl LakeTable {
@@ -66,7 +77,7 @@ impl LakeTable {
         storage: Arc<Storage>,
     ) -> Result<Self> {
         let layout = Layout::of_columns(&table.columns)?;
-        Ok(Self { table: Arc::new(table), layout, transaction, storage })
+        Ok(Self { table: Arc::new(table), layout, transaction, storage, summary: None })
     }
 
     /// The table with the [identity](types::Identity) of each row after its columns.
@@ -76,7 +87,14 @@ impl LakeTable {
         storage: Arc<Storage>,
     ) -> Result<Self> {
         let layout = Layout::with_identity(&table.columns)?;
-        Ok(Self { table: Arc::new(table), layout, transaction, storage })
+        Ok(Self { table: Arc::new(table), layout, transaction, storage, summary: None })
+    }
+
+    /// The same, and the optimizer is told what the catalog knows of the table as a whole.
+    pub(crate) fn summarized(mut self, summary: &TableSummary) -> Self {
+        let columns = self.layout.columns();
+        self.summary = Some(stats::estimates(summary, columns, self.layout.schema()));
+        self
     }
 
     /// The files that may hold a row that matches `filters`, with what is known of each.
@@ -88,7 +106,6 @@ impl LakeTable {
     ) -> Result<Vec<ScanFile>> {
         let columns = self.columns_with_stats(projection, filters).await?;
         let files = self.transaction.data_files(&self.table, &columns).await?;
-        self.check_readable(&files)?;
         let schema = self.layout.in_files();
         let bounds = |file| Arc::new(stats::bounds(file, self.layout.columns(), schema));
         let bounds: Vec<Arc<Statistics>> = files.iter().map(bounds).collect();
@@ -108,7 +125,6 @@ impl LakeTable {
     /// How many rows there are.
     pub(crate) async fn count(&self) -> Result<u64> {
         let files = self.transaction.data_files(&self.table, &[]).await?;
-        self.check_readable(&files)?;
         let at = self.transaction.base().id;
         let inlined = self.transaction.inlined_rows(&self.table).await?;
         let mut rows = inlined.iter().map(|group| group.rows.len() as u64).sum();
@@ -137,18 +153,6 @@ impl LakeTable {
         let affordable = n_files.saturating_mul(wanted.len()) <= MAX_STATS;
         let chosen = wanted.into_iter().filter(|column| affordable || is_filtered(column));
         Ok(chosen.map(|column| column.id).collect())
-    }
-
-    /// Refuses what another engine wrote and this reader would get wrong.
-    fn check_readable(&self, files: &[DataFile]) -> Result<()> {
-        match files.iter().any(|file| file.name_mapping.is_some()) {
-            false => Ok(()),
-            true => Err(Error::unsupported(format!(
-                "table \"{}\" has files that were added with a name mapping",
-                self.table.name
-            ))
-            .with_help("copy it with DuckDB into a new table: CREATE TABLE … AS SELECT")),
-        }
     }
 
     /// The rows that the catalog keeps.
@@ -209,6 +213,10 @@ impl TableProvider for LakeTable {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        self.summary.clone()
     }
 
     fn supports_filters_pushdown(

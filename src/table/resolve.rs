@@ -140,9 +140,10 @@ impl SnapshotSchema {
     async fn open(&self, relation: Relation) -> Result<Arc<dyn TableProvider>> {
         match relation {
             Relation::Table(table) => {
+                let summary = self.transaction.summary(&table).await?;
                 let transaction = Arc::clone(&self.transaction);
                 let table = LakeTable::new(table, transaction, Arc::clone(&self.storage))?;
-                Ok(Arc::new(table))
+                Ok(Arc::new(table.summarized(&summary)))
             }
             Relation::View(view) => (self.views)(view, self.schema.clone()).await,
         }

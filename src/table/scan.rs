@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, new_null_array};
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::Session;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics, project_schema};
@@ -34,6 +34,7 @@ use datafusion::physical_plan::union::UnionExec;
 use object_store::ObjectMeta;
 use roaring::RoaringTreemap;
 
+use super::mapped::{LabellingReaders, Labels};
 use super::types::{Identity, ROW_ID_COLUMN, SNAPSHOT_COLUMN, table_schema};
 use super::{adapter, deletes, inlined, stats};
 use crate::catalog::model::{Column, DataFile, INLINED, InlinedRow, InlinedRows};
@@ -178,10 +179,6 @@ pub(super) fn identified(
     snapshots: bool,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = scan.schema();
-    let column = |name: &str| col(name, &schema);
-    let own_or = |own: Arc<dyn PhysicalExpr>, other| {
-        case(None, vec![(is_not_null(Arc::clone(&own))?, own)], Some(other))
-    };
     let mut exprs: Vec<(Arc<dyn PhysicalExpr>, String)> = schema.fields()[..n_columns]
         .iter()
         .enumerate()
@@ -191,15 +188,32 @@ pub(super) fn identified(
         })
         .collect();
     if row_ids {
-        let (first, position) = (column(Identity::FIRST_ROW_ID)?, column(Identity::POSITION)?);
-        let counted = binary(first, Operator::Plus, position, &schema)?;
-        exprs.push((own_or(column(Identity::ROW_ID)?, counted)?, ROW_ID_COLUMN.to_owned()));
+        exprs.push((row_id(&schema)?, ROW_ID_COLUMN.to_owned()));
     }
     if snapshots {
-        let own = own_or(column(Identity::SNAPSHOT)?, column(Identity::FIRST_SNAPSHOT)?)?;
-        exprs.push((own, SNAPSHOT_COLUMN.to_owned()));
+        exprs.push((row_snapshot(&schema)?, SNAPSHOT_COLUMN.to_owned()));
     }
     Ok(Arc::new(ProjectionExec::try_new(exprs, scan)?))
+}
+
+/// The row id of a row of a scan with identity.
+pub(super) fn row_id(schema: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
+    let first = col(Identity::FIRST_ROW_ID, schema)?;
+    let counted = binary(first, Operator::Plus, col(Identity::POSITION, schema)?, schema)?;
+    own_or(col(Identity::ROW_ID, schema)?, counted)
+}
+
+/// The snapshot that a row of a scan with identity came with.
+pub(super) fn row_snapshot(schema: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
+    own_or(col(Identity::SNAPSHOT, schema)?, col(Identity::FIRST_SNAPSHOT, schema)?)
+}
+
+/// What a file says of the row itself, or what follows from the file.
+fn own_or(
+    own: Arc<dyn PhysicalExpr>,
+    other: Arc<dyn PhysicalExpr>,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    Ok(case(None, vec![(is_not_null(Arc::clone(&own))?, own)], Some(other))?)
 }
 
 fn scan_store(
@@ -225,6 +239,7 @@ fn scan_store(
     let groups = file_groups(files, state);
     let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
     let readers = CachedParquetFileReaderFactory::new(Arc::clone(&located.store), cache);
+    let readers = LabellingReaders(readers);
     let source = ParquetSource::new(layout.schema.clone())
         .with_table_parquet_options(options)
         .with_parquet_file_reader_factory(Arc::new(readers));
@@ -271,6 +286,9 @@ fn partitioned_file(layout: &Layout, scan: &ScanFile, located: &Located) -> Part
     if !scan.missing.is_empty() {
         let selection = deletes::selection(&scan.missing, file.record_count);
         partitioned = partitioned.with_extension(ParquetRowSelection::new(selection));
+    }
+    if let Some(labels) = Labels::of(file) {
+        partitioned = partitioned.with_extension(labels);
     }
     match file.footer_size {
         // The Thrift part, its length and the magic bytes: one read fetches the whole footer.

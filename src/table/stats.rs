@@ -4,12 +4,12 @@
 //! than the data (writers truncate), so they serve pruning and estimates but not `MIN` and `MAX`.
 //! What does not parse is unknown, which is always safe.
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 
-use crate::catalog::model::{Column, ColumnStats, DataFile};
+use crate::catalog::model::{Column, ColumnStats, DataFile, TableSummary};
 
 /// What is known of one file, with every sound bound marked exact: the form that pruning takes.
 /// A bound that is not known is a NULL of the column's type; without one, a single such file would
@@ -54,6 +54,29 @@ pub(crate) fn without(statistics: Statistics, missing: u64) -> Statistics {
     Statistics {
         num_rows: num_rows.get_value().map_or(num_rows, |rows| Precision::Exact(left(*rows))),
         ..statistics.to_inexact()
+    }
+}
+
+/// What is known of a table as a whole, nothing of it exact: the form that estimates take.
+pub(crate) fn estimates(summary: &TableSummary, columns: &[Column], schema: &Schema) -> Statistics {
+    let of_column = |(index, field): (usize, &FieldRef)| {
+        let known = columns.get(index).and_then(|column| summary.columns.get(&column.id));
+        let Some(known) = known else { return ColumnStatistics::new_unknown() };
+        let bound = |text: &Option<String>| {
+            let value = text.as_deref().and_then(|text| parse(text, field.data_type()));
+            value.map_or(Precision::Absent, Precision::Inexact)
+        };
+        let null_count = match known.contains_null {
+            Some(false) => Precision::Inexact(0),
+            _ => Precision::Absent,
+        };
+        let (min_value, max_value) = (bound(&known.min), bound(&known.max));
+        ColumnStatistics { null_count, min_value, max_value, ..ColumnStatistics::new_unknown() }
+    };
+    Statistics {
+        num_rows: Precision::Inexact(summary.record_count as usize),
+        total_byte_size: Precision::Absent,
+        column_statistics: schema.fields().iter().enumerate().map(of_column).collect(),
     }
 }
 

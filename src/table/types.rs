@@ -54,6 +54,16 @@ impl Identity {
     /// The snapshot that the file came with.
     pub(crate) const FIRST_SNAPSHOT: &str = "\0first_snapshot";
 
+    /// All of it.
+    pub(crate) const ALL: [&str; 6] = [
+        Self::ROW_ID,
+        Self::SNAPSHOT,
+        Self::FILE,
+        Self::FIRST_ROW_ID,
+        Self::FIRST_SNAPSHOT,
+        Self::POSITION,
+    ];
+
     pub(crate) fn columns() -> [Column; 2] {
         [(ROW_ID, Self::ROW_ID), (ROW_SNAPSHOT_ID, Self::SNAPSHOT)]
             .map(|(id, name)| Column { id: ColumnId(id), ..child(name, ColumnType::Int64) })

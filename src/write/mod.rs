@@ -12,7 +12,9 @@
 //! again unless the commit that names them succeeds. Memory holds one row group per writer.
 //! What makes a commit is the caller's. [`mod@file`] is one file, [`stats`] its statistics; [`rows`]
 //! writes what UPDATE and MERGE change, [`deletes`] the positions that they and DELETE leave.
+//! [`added`] writes nothing: it takes files that are there already.
 
+pub(crate) mod added;
 mod arrange;
 mod check;
 mod conform;

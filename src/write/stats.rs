@@ -138,6 +138,8 @@ impl Bound {
                 Some(text + "+00")
             }
             (Self::Int(value), _) => Some(value.to_string()),
+            // Writers should leave it out of bounds, and not all do.
+            (Self::Float(value), _) if value.is_nan() => None,
             // A shortest round trip either way; single precision is widened exactly.
             (Self::Float(value), C::Float32) => Some(format!("{:?}", *value as f32)),
             (Self::Float(value), _) => Some(format!("{value:?}")),

@@ -1,6 +1,10 @@
 //! Several processes, and several sessions of one, on one warehouse at once.
+//!
+//! `GOTGAN_PROCESSES` says how many of them replace tables, and `GOTGAN_COMMITS` how often each of
+//! them, and of those that append, does it.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use gotgan::Warehouse;
 
@@ -14,21 +18,32 @@ on_each_catalog!(
     many_sessions_of_one_process_write_at_once,
 );
 
+/// A number that the environment may raise.
+fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+}
+
 fn appends_of_many_processes_all_arrive(kind: Kind) {
+    let (processes, commits) = (8, number("GOTGAN_COMMITS", 4));
     let lake = kind.lake();
     sql(&lake, "CREATE TABLE t (process INT, n INT)");
+    let start = Instant::now();
     std::thread::scope(|scope| {
-        for process in 0..32 {
+        for process in 0..processes {
             let lake = &lake;
             scope.spawn(move || {
-                for n in 0..2 {
+                for n in 0..commits {
                     sql(lake, &format!("INSERT INTO t VALUES ({process}, {n})"));
                 }
             });
         }
     });
-    assert_eq!(sql(&lake, "SELECT count(*), count(DISTINCT process * 2 + n) FROM t"), "64,64\n");
-    assert_eq!(sql(&lake, "SELECT max(snapshot_id), count(*) FROM snapshots()"), "65,66\n");
+    let (all, takes) = (processes * commits, start.elapsed().as_secs_f64());
+    println!("{processes} processes appended {all} times to one table in {takes:.1} s");
+    let distinct = format!("SELECT count(*), count(DISTINCT process * {commits} + n) FROM t");
+    assert_eq!(sql(&lake, &distinct), format!("{all},{all}\n"));
+    let snapshots = "SELECT max(snapshot_id), count(*) FROM snapshots()";
+    assert_eq!(sql(&lake, snapshots), format!("{},{}\n", all + 1, all + 2));
 }
 
 fn one_of_many_creates_a_table_and_the_others_are_told(kind: Kind) {
@@ -53,23 +68,29 @@ fn one_of_many_creates_a_table_and_the_others_are_told(kind: Kind) {
 }
 
 fn processes_replace_their_own_tables(kind: Kind) {
+    let (processes, commits) = (number("GOTGAN_PROCESSES", 8), number("GOTGAN_COMMITS", 4));
     let lake = kind.lake();
+    let start = Instant::now();
     std::thread::scope(|scope| {
-        for process in 0..8 {
+        for process in 0..processes {
             let lake = &lake;
             scope.spawn(move || {
-                for n in 0..4 {
-                    let select = format!("SELECT {n} AS n FROM generate_series(1, 10)");
+                for n in 0..commits {
+                    let select = format!("SELECT {n} AS n FROM generate_series(1, 20)");
                     sql(lake, &format!("CREATE OR REPLACE TABLE t{process} AS {select}"));
                 }
             });
         }
     });
-    for process in 0..8 {
+    let (all, takes) = (processes * commits, start.elapsed().as_secs_f64());
+    println!("{processes} processes replaced tables {all} times in {takes:.1} s");
+    let newest = commits - 1;
+    for process in 0..processes {
         let found = sql(&lake, &format!("SELECT min(n), max(n), count(*) FROM t{process}"));
-        assert_eq!(found, "3,3,10\n");
+        assert_eq!(found, format!("{newest},{newest},20\n"));
     }
-    assert_eq!(sql(&lake, "SELECT max(snapshot_id), count(*) FROM snapshots()"), "32,33\n");
+    let snapshots = "SELECT max(snapshot_id), count(*) FROM snapshots()";
+    assert_eq!(sql(&lake, snapshots), format!("{all},{}\n", all + 1));
 }
 
 /// Each reads what the others left: a statement that was overtaken is run again.

@@ -38,7 +38,16 @@ pub(crate) fn postgres_lake(server: &Postgres, database: &str) -> String {
     )
 }
 
+/// DuckDB with a database in memory.
+pub(crate) fn duckdb_alone() -> Option<DuckDb> {
+    on(json!(null))
+}
+
 fn attached(lake: &str) -> Option<DuckDb> {
+    on(json!(lake))
+}
+
+fn on(lake: Value) -> Option<DuckDb> {
     let task = json!({
         "lake": lake, "options": "", "setup": [], "queries": [], "extensions": [],
     });

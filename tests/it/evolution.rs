@@ -105,8 +105,11 @@ fn the_catalog_has_duckdb_s_rows() {
     let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
     let Some(our_duck) = duckdb(&ours) else { return };
     let Some(their_duck) = duckdb(&theirs) else { return };
-    sql(&theirs, "SELECT 1");
-    // Whole numbers of files: what is written is not what is compared.
+    // Whole numbers of files: what is written is not what is compared, and DuckDB makes tables for rows
+    // in the catalog earlier.
+    for path in [&ours, &theirs] {
+        sql(path, "CALL set_option('data_inlining_row_limit', 0)");
+    }
     let statements: Vec<&str> = TABLE.iter().chain(CHANGES).chain(LAYOUT).copied().collect();
     let each = statements.iter().map(|statement| format!("{statement};\n"));
     sql(&ours, &each.collect::<String>());

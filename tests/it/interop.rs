@@ -19,7 +19,7 @@ pub(crate) fn ours(path: &Path, text: &str) -> Rows {
 
 /// Both engines answer `text` alike; gives the answer.
 #[track_caller]
-fn agree(path: &Path, duck: &DuckDb, text: &str) -> Rows {
+pub(crate) fn agree(path: &Path, duck: &DuckDb, text: &str) -> Rows {
     let (ours, theirs) = (ours(path, text), duck.rows(text));
     assert_eq!(ours.len(), theirs.len(), "{text}: ours {ours:#?}\nDuckDB's {theirs:#?}");
     for (ours, theirs) in ours.iter().zip(&theirs) {

@@ -17,11 +17,15 @@ mod duckdb;
 mod etl;
 mod evolution;
 mod faults;
+mod feed;
 mod files;
+mod flush;
 mod interop;
 mod kill;
 mod layout;
+mod mapped;
 mod postgres;
+mod queries;
 mod s3;
 #[path = "../support/services.rs"]
 mod services;

@@ -11,7 +11,7 @@
 //! `GOTGAN_WEAVE_SHRINK=1` leaves out, after a failure, the steps that it does not need.
 
 mod definitions;
-mod engines;
+pub(crate) mod engines;
 mod look;
 mod read;
 mod statements;
@@ -21,17 +21,14 @@ mod types;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use fastrand::Rng;
 use gotgan::Config;
-use serde_json::json;
 
 use self::engines::{Duck, Gotgan, Side, Sum};
 use self::statements::Author;
 use self::steps::{By, Step, Upkeep};
 use self::tables::Column;
-use crate::duckdb::postgres_lake;
 use crate::services::python;
 use crate::support::{Kind, Lake, on_each_catalog};
 
@@ -121,25 +118,7 @@ struct Weave {
 
 impl Weave {
     fn start(kind: Kind, python: &Path, seed: u64) -> Self {
-        let (lake, catalog, extensions) = match kind {
-            Kind::Sqlite => {
-                let lake = kind.lake();
-                let catalog = format!("sqlite:{}/catalog.sqlite", lake.location);
-                (lake, catalog, vec![])
-            }
-            Kind::Postgres(server) => {
-                static NUMBER: AtomicU32 = AtomicU32::new(1);
-                let name = format!("weave_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-                server.execute("postgres", &format!("CREATE DATABASE {name}"));
-                let lake = Lake::at(server.url(&name));
-                (lake, postgres_lake(server, &name), vec!["postgres_scanner"])
-            }
-        };
-        let task = json!({
-            "lake": catalog, "data": format!("{}/", lake.data.display()),
-            "extensions": extensions, "setup": ["SET TimeZone = 'UTC'", "SET threads = 1"],
-        });
-        let duck = Duck::start(python, &task);
+        let (lake, duck) = engines::beside(kind, python);
         let gotgan = Gotgan::open(&Config::new(&lake.location));
         let (author, looks, history) = (Author::new(seed), Rng::with_seed(seed), BTreeMap::new());
         Self { author, looks, duck, gotgan, done: vec![], history, newest: 0, _lake: lake }
@@ -218,7 +197,10 @@ impl Weave {
             // It forgets the ids of updated rows where the ranges of files are adjacent.
             Ok(()) if (by, what) == (By::Duck, &Upkeep::Merge) => self.forget_row_ids(),
             // It drops tables that it goes on to read for older versions.
-            Ok(()) if (by, what) == (By::Duck, &Upkeep::Flush) => Ok(self.duck.attach_again()),
+            Ok(()) if (by, what) == (By::Duck, &Upkeep::Flush) => {
+                self.duck.attach_again();
+                Ok(())
+            }
             Ok(()) => Ok(()),
             Err(error) if is_known(by, &error) => Ok(()),
             Err(error) => Err(format!("{by:?}: {sql}: {error}")),

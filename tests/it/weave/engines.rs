@@ -2,7 +2,9 @@
 //! through its library.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
@@ -12,14 +14,39 @@ use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::duckdb::Rows;
+use crate::duckdb::{Rows, postgres_lake};
 use crate::services::script;
+use crate::support::{Kind, Lake};
 
 /// DuckDB with the warehouse as `lake`, and a database in memory, `mirror`.
 pub(crate) struct Duck {
     process: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
+}
+
+/// A new warehouse, and DuckDB beside it.
+pub(crate) fn beside(kind: Kind, python: &Path) -> (Lake, Duck) {
+    let (lake, catalog, extensions) = match kind {
+        Kind::Sqlite => {
+            let lake = kind.lake();
+            let catalog = format!("sqlite:{}/catalog.sqlite", lake.location);
+            (lake, catalog, vec![])
+        }
+        // DuckDB looks for the catalog where a database keeps its tables.
+        Kind::Postgres(server) => {
+            static NUMBER: AtomicU32 = AtomicU32::new(1);
+            let name = format!("beside_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+            server.execute("postgres", &format!("CREATE DATABASE {name}"));
+            let lake = Lake::at(server.url(&name));
+            (lake, postgres_lake(server, &name), vec!["postgres_scanner"])
+        }
+    };
+    let task = json!({
+        "lake": catalog, "data": format!("{}/", lake.data.display()),
+        "extensions": extensions, "setup": ["SET TimeZone = 'UTC'", "SET threads = 1"],
+    });
+    (lake, Duck::start(python, &task))
 }
 
 /// Which database of DuckDB's process.
@@ -31,7 +58,7 @@ pub(crate) enum Side {
 
 impl Duck {
     /// Starts it; `task` is the first line that `weave.py` reads.
-    pub(crate) fn start(python: &std::path::Path, task: &Value) -> Self {
+    fn start(python: &Path, task: &Value) -> Self {
         // Isolated, so that no script's name hides a package.
         let mut process = Command::new(python)
             .arg("-I")
