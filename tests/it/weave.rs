@@ -38,7 +38,7 @@ on_each_catalog!(engines_in_turns);
 const STEPS: usize = 150;
 
 /// Steps of a run if nothing else is said.
-const USUAL: u64 = 300;
+const USUAL: u64 = 150;
 
 fn engines_in_turns(kind: Kind) {
     let Some(python) = python() else { return };
@@ -233,10 +233,11 @@ impl Weave {
         let outside = self.sums(Side::Mirror, &before)?;
         self.run(by, "BEGIN")?;
         self.mirror("BEGIN")?;
-        for sql in statements {
-            if sql.is_empty() {
-                *sql = self.author.change(by);
+        for n in 0..statements.len() {
+            if statements[n].is_empty() {
+                statements[n] = self.author.change_after(by, &statements[..n]);
             }
+            let sql = &statements[n];
             let (done, mirrored) = (self.run(by, sql), self.mirror(sql));
             if let (Ok(()), Ok(())) = (&done, &mirrored) {
                 self.inside(by, sql)?;
