@@ -171,7 +171,10 @@ impl Weave {
             Step::Together(by, statements, commits) => self.together(*by, statements, *commits),
             Step::Overlapping(by, mine, theirs) => self.overlapping(*by, mine, theirs),
             Step::Upkeep(by, what) => self.upkeep(*by, what),
-            Step::AttachAgain => Ok(self.duck.attach_again()),
+            Step::AttachAgain => {
+                self.duck.attach_again();
+                Ok(())
+            }
         }
     }
 
