@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::support::files;
 
 fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    below("src")
+}
+
+/// The Rust files of a directory, with their names in it.
+fn below(directory: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
     let rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
     let read = |path: PathBuf| {
         let name = path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
@@ -23,14 +28,14 @@ fn code(text: &str) -> String {
 
 #[test]
 fn every_file_says_what_it_owns() {
-    for (name, text) in sources() {
+    for (name, text) in sources().into_iter().chain(below("tests")) {
         assert!(text.starts_with("//! "), "{name} has no //! at its top");
     }
 }
 
 #[test]
 fn files_can_be_read_in_one_sitting() {
-    for (name, text) in sources() {
+    for (name, text) in sources().into_iter().chain(below("tests")) {
         assert!(text.lines().count() <= 700, "{name} has {} lines", text.lines().count());
     }
 }

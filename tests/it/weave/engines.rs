@@ -311,6 +311,19 @@ impl Sum {
         }
     }
 
+    /// With the rows of a change feed: snapshot, row id and kind of change, and the row.
+    pub(crate) fn after_changes(&self, changes: &Rows) -> Self {
+        changes.iter().fold(self.clone(), |sum, change| {
+            let row = Self::of(&vec![change[3..].to_vec()]);
+            let came = matches!(change[2].as_deref(), Some("insert" | "update_postimage"));
+            let (rows, number) = match came {
+                true => (sum.rows.wrapping_add(1), sum.number.wrapping_add(row.number)),
+                false => (sum.rows.wrapping_sub(1), sum.number.wrapping_sub(row.number)),
+            };
+            Self { rows, number }
+        })
+    }
+
     /// From the answer to [`Sum::query`].
     pub(crate) fn from_answer(row: &[Option<String>]) -> Self {
         let number = |i: usize| row[i].as_deref().unwrap();

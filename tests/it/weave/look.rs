@@ -196,7 +196,7 @@ impl Weave {
         Ok(())
     }
 
-    /// What DuckDB says has changed between two versions of a table is what makes one the other.
+    /// What an engine says has changed between two versions of a table is what makes one the other.
     fn feed(&mut self) -> Result<(), String> {
         let tables: Vec<(String, Seen)> = self.history[&self.newest].clone().into_iter().collect();
         let Some((path, new)) = self.author.rng.choice(tables) else { return Ok(()) };
@@ -225,16 +225,21 @@ impl Weave {
         );
         let known = self.duck.run(Side::Lake, &[known])?.remove(0).remove(0).map_text();
         versions.retain(|(id, _)| *id >= known[0].parse().unwrap());
-        let oldest = self.author.rng.choice(&versions).cloned();
-        let Some((from, old)) = oldest.filter(|_| known[1] == "0") else { return Ok(()) };
+        let Some((from, old)) = self.author.rng.choice(&versions).cloned() else { return Ok(()) };
         if from == self.newest {
             return Ok(());
         }
-        let feed = format!(
-            "ducklake_table_changes('lake', '{schema}', '{name}', {}, {})",
-            from + 1,
-            self.newest
-        );
+        let (first, last) = (from + 1, self.newest);
+        let feed = format!("table_changes('{path}', {first}, {last})");
+        let ours = self.gotgan.rows(false, &format!("SELECT * FROM {feed}"));
+        let ours = ours.map_err(|error| format!("{feed}: {error}"))?;
+        if old.after_changes(&ours) != new.sum {
+            return Err(format!("{feed} does not make {:?} of {old:?}", new.sum));
+        }
+        if known[1] != "0" {
+            return Ok(());
+        }
+        let feed = format!("ducklake_table_changes('lake', '{schema}', '{name}', {first}, {last})");
         let query = Sum::changes(&duck_values(&new.columns), &feed);
         let row = self.duck.run(Side::Lake, &[query])?.remove(0).remove(0);
         match old.after(&row) == new.sum {

@@ -88,11 +88,20 @@ impl Weave {
         }
     }
 
-    /// Without the views whose table is gone, or is another one.
+    /// Without the views whose table is gone, or is another one. The columns of the others are as they
+    /// are now, and not as when the view was made.
     pub(super) fn keep_whole(&mut self, relations: &mut Vec<Relation>) {
-        relations.retain(|relation| {
-            let query = format!("FROM {}", relation.path());
-            !relation.is_view || self.duck.run(Side::Mirror, &[query]).is_ok()
+        relations.retain_mut(|relation| {
+            if !relation.is_view {
+                return true;
+            }
+            let path = relation.path();
+            let query = format!("SELECT column_type FROM (DESCRIBE FROM {path})");
+            let Ok(mut answers) = self.duck.run(Side::Mirror, &[query]) else { return false };
+            for (column, row) in relation.columns.iter_mut().zip(answers.remove(0)) {
+                column.kind = Type::parse(&row.map_text().remove(0));
+            }
+            true
         });
     }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::statements::Author;
+use super::tables::Relation;
 
 /// Who runs a statement.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -117,7 +118,10 @@ impl Author {
                 Step::Together(by, statements, self.rng.u8(..4) > 0)
             }
             8..14 if !self.tables().is_empty() => {
-                let mine = (0..self.rng.usize(1..3)).map(|_| self.own_change(by)).collect();
+                let mut mine: Vec<String> = vec![];
+                for _ in 0..self.rng.usize(1..3) {
+                    mine.push(self.next(by, &mine, |author| author.own_change(by)));
+                }
                 Step::Overlapping(by, mine, self.own_change(by.other()))
             }
             14..27 => self.upkeep(by),
@@ -125,6 +129,38 @@ impl Author {
             31..42 if !self.tables().is_empty() => Step::Alone(by, self.alter()),
             _ => Step::Alone(by, self.statement(by)),
         }
+    }
+
+    /// One more statement of a transaction. DuckDB is not to change a table twice in one, except by
+    /// inserts: if it deletes rows that the same transaction left to the catalog, the statistics count
+    /// them no more but keep their bounds; if it creates a table with NULLs and inserts few values,
+    /// there are no bounds of these.
+    fn next(
+        &mut self,
+        by: By,
+        before: &[String],
+        statement: impl Fn(&mut Self) -> String,
+    ) -> String {
+        loop {
+            let sql = statement(self);
+            let is_of = |sql: &str, table: &Relation| {
+                sql.find('"').is_some_and(|at| sql[at..].starts_with(&table.path()))
+            };
+            let inserts = |sql: &str| sql.starts_with("INSERT");
+            let writes_again = |table: &Relation| {
+                let mut earlier = before.iter().filter(|before| is_of(before, table));
+                is_of(&sql, table) && earlier.any(|before| !inserts(&sql) || !inserts(before))
+            };
+            let is_right = by == By::Gotgan || sql.starts_with("DROP");
+            if is_right || !self.tables().iter().any(writes_again) {
+                return sql;
+            }
+        }
+    }
+
+    /// What a transaction does after `before`.
+    pub(super) fn change_after(&mut self, by: By, before: &[String]) -> String {
+        self.next(by, before, |author| author.change(by))
     }
 
     /// A statement that reads nothing but the table it changes, and so may go before or after one

@@ -69,7 +69,7 @@ impl Type {
 
     fn record(rng: &mut Rng) -> Self {
         let fields = ["a", "b", "c"].iter().take(rng.usize(1..=3));
-        let mut field = |name: &&str| {
+        let field = |name: &&str| {
             let mut kind = Self::inner(rng);
             // DuckDB keeps the date of a struct in the catalog as `CAST('…' AS DATE)`, and cannot
             // read that.
@@ -78,7 +78,7 @@ impl Type {
             }
             ((*name).to_owned(), kind)
         };
-        Self::Struct(fields.map(|name| field(name)).collect())
+        Self::Struct(fields.map(field).collect())
     }
 
     fn inner(rng: &mut Rng) -> Self {
