@@ -152,6 +152,12 @@ impl Upkeep {
             return Ok(None);
         }
         let sources = || bins.iter().flat_map(|bin| &bin.sources);
+        if run == Run::Real && sources().any(|file| !file.deleted.is_empty()) {
+            // A file ends without deletes in the catalog: DuckDB's change feed does not look for them
+            // there any more, and its flush makes of them delete files of a file that has ended.
+            self.flush_table(id, scope, run).await?;
+            return Box::pin(self.try_compact(id, scope, work, run)).await;
+        }
         let mut compacted = Compacted {
             schema: schema.name,
             table: table.name.clone(),
