@@ -133,32 +133,32 @@ fn provide(files: &Path, format: &str, options: &str) -> Result<PathBuf> {
 /// Ours, DuckDB into a file, DuckDB into a lake.
 fn measure(query: &str, scratch: &Path, runs: u16) -> Result<[Best; 3]> {
     let mut best = [Best::NONE; 3];
+    let table = format!("CREATE TABLE lineitem AS {query}");
+    let out = format!("'{}'", scratch.join("out.parquet").display());
+    let file = format!("COPY ({query}) TO {out}");
+    let catalog = format!("sqlite:{}", scratch.join("lake.sqlite").display());
+    let mut peers = [
+        (Peer::new(Engine::Duckdb, &place(scratch, None))?, &file, out.as_str()),
+        (Peer::new(Engine::DuckdbLake, &place(scratch, Some(catalog)))?, &table, "lineitem"),
+    ];
     for _ in 0..runs {
         if scratch.exists() {
             std::fs::remove_dir_all(scratch)?;
         }
         std::fs::create_dir_all(scratch)?;
-        let table = format!("CREATE TABLE lineitem AS {query}");
         let mut command = support::gotgan();
         command.arg(scratch.join("gotgan.wh")).args(["-c", &table]);
         let (seconds, peak) = support::watched(&mut command, Duration::from_millis(5))?;
         best[0].add(seconds, peak);
-
         let n_rows = count(scratch)?;
-
-        let out = format!("'{}'", scratch.join("out.parquet").display());
-        let file = format!("COPY ({query}) TO {out}");
-        let catalog = format!("sqlite:{}", scratch.join("lake.sqlite").display());
-        for (index, engine, lake, sql, loaded) in [
-            (1, Engine::Duckdb, None, file, out.as_str()),
-            (2, Engine::DuckdbLake, Some(catalog), table, "lineitem"),
-        ] {
-            let mut peer = Peer::new(engine, &place(scratch, lake))?;
-            let seconds = peer.ask(&sql, false)?.seconds;
-            best[index].add(seconds, peer.peak_memory());
+        for (best, (peer, sql, loaded)) in best[1..].iter_mut().zip(&mut peers) {
+            peer.restart();
+            let seconds = peer.ask(sql, false)?.seconds;
+            best.add(seconds, peer.peak_memory());
             let count = peer.ask(&format!("SELECT count(*) FROM {loaded}"), true)?.rows;
-            if count[0][0].to_string() != n_rows {
-                return Err(format!("{} has {count:?} rows, not {n_rows}", engine.name()).into());
+            if count[0][0] != n_rows {
+                let name = peer.engine.name();
+                return Err(format!("{name} has {count:?} rows, not {n_rows}").into());
             }
         }
     }
@@ -166,11 +166,11 @@ fn measure(query: &str, scratch: &Path, runs: u16) -> Result<[Best; 3]> {
 }
 
 /// The rows that we loaded.
-fn count(scratch: &Path) -> Result<String> {
+fn count(scratch: &Path) -> Result<i64> {
     let mut command = support::gotgan();
     command.arg(scratch.join("gotgan.wh")).args(["-csv", "-c", "SELECT count(*) FROM lineitem"]);
     let text = String::from_utf8(command.output()?.stdout)?;
-    Ok(text.lines().nth(1).ok_or("no count")?.to_owned())
+    Ok(text.lines().nth(1).ok_or("no count")?.parse()?)
 }
 
 fn place(files: &Path, lake: Option<String>) -> Place {

@@ -33,7 +33,7 @@ pub(crate) struct Loaded {
 /// One thing to run.
 #[derive(Debug)]
 pub(crate) enum Step {
-    Statement(Statement),
+    Statement(Box<Statement>),
     Command(Call),
     Script(Loaded),
 }
@@ -43,7 +43,7 @@ impl Loaded {
     pub(crate) fn transaction_control(&self) -> Option<(&Source, &Statement)> {
         self.steps.iter().find_map(|step| match step {
             Step::Statement(statement) => {
-                statement.is_transaction_control().then_some((&self.source, statement))
+                statement.is_transaction_control().then_some((&self.source, &**statement))
             }
             Step::Command(_) => None,
             Step::Script(inner) => inner.transaction_control(),
@@ -114,7 +114,9 @@ impl Loader<'_> {
                     let text = "\n".repeat(part.line) + part.text;
                     let source = Source { name: source.name.clone(), text };
                     let script = Script::parse(&source, self.variables)?;
-                    steps.extend(script.statements.into_iter().map(Step::Statement));
+                    steps.extend(
+                        script.statements.into_iter().map(|s| Step::Statement(Box::new(s))),
+                    );
                 }
                 Kind::Command => {
                     // A command that was just typed needs no place.

@@ -7,8 +7,7 @@
 //! ```
 //!
 //! A run takes the same steps each time, or, from a new seed, as many as `GOTGAN_WEAVE_STEPS` says. It
-//! prints its seeds, and
-//! `GOTGAN_WEAVE_SEED=… GOTGAN_WEAVE_STEPS=… cargo test --test it weave` repeats one.
+//! prints its seeds; `GOTGAN_WEAVE_SEED=… GOTGAN_WEAVE_STEPS=… cargo test --test it weave` repeats one.
 //! `GOTGAN_WEAVE_SHRINK=1` leaves out, after a failure, the steps that it does not need.
 
 mod definitions;
