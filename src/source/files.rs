@@ -2,7 +2,7 @@
 //!
 //! A name is a path, a URL or a glob of either. The format follows from the function or the
 //! extension, the compression from the extension, the types from a sample that covers every file;
-//! files that disagree get the type that holds both. [`super::find`] lists the files, [`super::scan`]
+//! files that disagree get the type that holds both. [`super::find`](mod@super::find) lists the files, [`super::scan`]
 //! reads them.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Where data comes from besides the warehouse's own tables.
 //!
 //! [`files`] reads CSV, JSON, Parquet, Avro and Arrow files from disk, object stores and HTTP:
-//! [`find`] lists them, [`scan`] makes a table of them; [`options`] is the common options of their
+//! [`find`](mod@find) lists them, [`scan`] makes a table of them; [`options`] is the common options of their
 //! table functions.
 
 pub(crate) mod files;
