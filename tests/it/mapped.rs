@@ -67,8 +67,8 @@ fn columns_are_found_by_name_at_any_depth() {
          ALTER TABLE t DROP COLUMN m",
     );
     let renamed = [
-        "SELECT * FROM t ORDER BY id, st.b.d",
-        "SELECT s, s2, st.b.d, st.b.c FROM t WHERE id = 5 ORDER BY st.b.d",
+        "SELECT * FROM t ORDER BY id, st.b.d, s2",
+        "SELECT s, s2, st.b.d, st.b.c FROM t WHERE id = 5 ORDER BY st.b.d, s2",
         "SELECT count(*) FROM t WHERE s = 'new'",
     ];
     agree_on_all(&path, &duck, &renamed);
