@@ -177,11 +177,13 @@ impl Writer<'_> {
     /// Bounds of the whole table, in the new types of its columns.
     async fn retype_table_stats(&mut self, base: &Table, now: &Table) -> Result<()> {
         let before = leaves(&base.columns);
+        let mut retypes = false;
         for leaf in leaves(&now.columns) {
             let old = before.iter().find(|old| old.id == leaf.id);
             let Some(old) = old.filter(|old| old.column_type != leaf.column_type) else {
                 continue;
             };
+            retypes = true;
             let sql = "SELECT min_value, max_value FROM ducklake_table_column_stats \
                        WHERE table_id = $1 AND column_id = $2";
             let values = [now.id.0.into(), leaf.id.0.into()];
@@ -196,6 +198,10 @@ impl Writer<'_> {
                 let values = [table, column, bound(0).into(), bound(1).into()];
                 self.transaction.execute(sql, &values).await?;
             }
+        }
+        if retypes {
+            // Other engines know by this counter that a table's statistics have changed.
+            self.next_file_id();
         }
         Ok(())
     }

@@ -219,7 +219,13 @@ impl Weave {
     fn alone(&mut self, by: By, sql: &str) -> Result<bool, String> {
         match self.run(by, sql) {
             Ok(()) => match self.mirror(sql) {
-                Ok(()) => Ok(true),
+                Ok(()) => {
+                    // It goes on with the statistics of a column's old type.
+                    if by == By::Duck && sql.starts_with("ALTER") && sql.contains(" TYPE ") {
+                        self.duck.attach_again();
+                    }
+                    Ok(true)
+                }
                 Err(error) => Err(format!("{by:?} took what is wrong: {sql}: {error}")),
             },
             Err(error) => {
