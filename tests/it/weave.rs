@@ -358,12 +358,19 @@ fn is_conflict(error: &str) -> bool {
 
 /// What an engine says about a statement that it does not offer.
 fn is_known(by: By, error: &str) -> bool {
-    // A partition of a long text has no directory in most file systems.
-    let long = "File name too long";
     let known: &[&str] = match by {
-        By::Gotgan => &[long],
+        By::Gotgan => &[
+            // A partition of a long text has no directory in most file systems.
+            "File name too long",
+            // The mirror has neither partitions nor an order.
+            "cannot be dropped: the table is partitioned by it",
+            "cannot be dropped: the table is sorted by it",
+            "cannot change its type: the table is partitioned by its hash",
+        ],
         By::Duck => &[
-            long,
+            "File name too long",
+            "the table is partitioned by this column",
+            "the table is sorted by this column",
             "Not implemented Error: MERGE INTO with DuckLake only supports",
             // It goes by statistics, which may be wider than the rows, or are not there.
             "Catalog Error: Cannot SET NOT NULL on",

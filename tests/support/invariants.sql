@@ -9,13 +9,12 @@ WHERE snapshot_time IS NULL OR changes_made IS NULL
 -- snapshots are in the order of their times, and counters only grow
 SELECT * FROM (
     SELECT snapshot_id, snapshot_time, schema_version, next_catalog_id, next_file_id,
-        lag(snapshot_id) OVER w AS before_id,
         lag(snapshot_time::TIMESTAMPTZ) OVER w AS before_time,
         lag(schema_version) OVER w AS before_schema,
         lag(next_catalog_id) OVER w AS before_catalog, lag(next_file_id) OVER w AS before_file
     FROM ducklake_snapshot WINDOW w AS (ORDER BY snapshot_id))
 WHERE snapshot_time::TIMESTAMPTZ < before_time
-    OR schema_version < before_schema OR schema_version > before_schema + snapshot_id - before_id
+    OR schema_version < before_schema
     OR next_catalog_id < before_catalog OR next_file_id < before_file
 
 -- changes are what the grammar allows
