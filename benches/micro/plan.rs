@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use gotgan::catalog::model::{
@@ -10,7 +11,7 @@ use gotgan::catalog::model::{
 use gotgan::catalog::{Access, Address, Catalog, Transaction, assign_column_ids};
 use gotgan::{Config, Session, Warehouse};
 
-use crate::start::{processes, query};
+use crate::start::{processes, query, shell};
 use crate::support::{self, Result, print_table};
 use crate::{best_and_median, duckdb_lake, milliseconds};
 
@@ -44,26 +45,33 @@ pub(crate) async fn create_tables(warehouse: &Path, n_tables: u32) -> Result<()>
 pub(crate) fn open_one_of_many(warehouse: &Path, n_tables: u32, runs: u16) -> Result<()> {
     let table = table_name(n_tables / 2);
     support::timed(&mut query(warehouse, &format!("INSERT INTO {table} (c0) VALUES (1)")))?;
-    let mut commands = [
-        ("SELECT 1", query(warehouse, "SELECT 1")),
-        ("SELECT * FROM one of them", query(warehouse, &format!("SELECT * FROM {table}"))),
-    ];
-    processes(
-        &format!("A warehouse of {n_tables} tables, as a whole process"),
-        &mut commands,
-        runs,
-    )?;
-
     let directory = warehouse.parent().unwrap_or(warehouse);
     let other = format!("sqlite:{}", directory.join("other.sqlite").display());
+    // It installs the extensions that the shell loads as well.
     let mut duckdb = duckdb_lake(directory, other)?;
     let catalog = warehouse.join("catalog.sqlite");
     let attach = format!("ATTACH 'ducklake:sqlite:{}' AS many", catalog.display());
+    let ours = format!("SELECT * FROM {table}");
+    let theirs = format!("SELECT * FROM many.{table}");
+    let in_shell = |sql: &str| -> Result<Command> {
+        let mut command = Command::new(shell()?);
+        let sql = format!("LOAD ducklake; LOAD sqlite_scanner; {attach}; {sql}");
+        command.args(["-c", &sql]);
+        Ok(command)
+    };
+    let mut commands = [
+        ("gotgan: SELECT 1", query(warehouse, "SELECT 1")),
+        ("duckdb's shell: ATTACH, SELECT 1", in_shell("SELECT 1")?),
+        ("gotgan: SELECT * FROM one of them", query(warehouse, &ours)),
+        ("duckdb's shell: ATTACH, SELECT * FROM one of them", in_shell(&theirs)?),
+    ];
+    let title = format!("A warehouse of {n_tables} tables, as a whole process");
+    processes(&title, &mut commands, runs)?;
+
     let mut rows = Vec::new();
-    for (name, sql) in [
-        ("ATTACH, SELECT 1", "SELECT 1".to_owned()),
-        ("ATTACH, SELECT * FROM one of them", format!("SELECT * FROM many.{table}")),
-    ] {
+    for (name, sql) in
+        [("ATTACH, SELECT 1", "SELECT 1".to_owned()), ("ATTACH, SELECT * FROM one of them", theirs)]
+    {
         let mut samples = Vec::new();
         for run in 0..=runs {
             let seconds = [&attach, &sql, "DETACH many"].map(|sql| duckdb.ask(sql, false));

@@ -17,7 +17,7 @@ pub(crate) fn measure(warehouse: &Path, runs: u16) -> Result<()> {
         ("gotgan, a warehouse", query(warehouse, "SELECT 1")),
         ("gotgan, a temporary warehouse", temporary),
     ];
-    match duckdb() {
+    match shell() {
         Ok(path) => {
             let mut command = Command::new(path);
             command.args(["-c", "SELECT 1"]);
@@ -67,7 +67,7 @@ pub(crate) fn query(warehouse: &Path, sql: &str) -> Command {
 
 /// DuckDB's shell: the one on the PATH, else the one of the Python package `duckdb-cli`. A script
 /// that starts it does not count.
-fn duckdb() -> Result<PathBuf> {
+pub(crate) fn shell() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|directory| directory.join("duckdb"));
     if let Some(path) = found.into_iter().find(|path| is_program(path)) {

@@ -199,6 +199,11 @@ impl Weave {
                 return Ok(());
             }
         }
+        if let (By::Duck, Upkeep::Rewrite(..)) = (by, what) {
+            // Deletes that the catalog keeps for the files that it rewrites, its next flush adds to
+            // those that the old files have in delete files.
+            self.run(By::Gotgan, "CALL flush_inlined_data()")?;
+        }
         let versions: Vec<u64> = self.history.keys().copied().collect();
         let sql = what.sql(by, &versions);
         match self.run(by, &sql) {
