@@ -188,7 +188,7 @@ impl fmt::Display for SharedPool {
 impl Operator {
     /// DataFusion names operators in code, with the number of their partition.
     fn of(consumer: &MemoryConsumer) -> Self {
-        let name = consumer.name().split(['[', ' ']).next().unwrap_or_default();
+        let name = consumer.name().split(['[', '(', ' ']).next().unwrap_or_default();
         let what = match name {
             "HashJoinInput" => "a hash join",
             "NestedLoopJoinLoad" | "NestedLoopJoinGlobalRightBitmaps" => "a nested loop join",
@@ -198,7 +198,7 @@ impl Operator {
             "TopK" | "PartitionedTopK" | "PartitionedTopKRank" => "the first rows of an order",
             "RepartitionExec" => "an exchange",
             "RecursiveQuery" | "RecursiveQueryHashTable" => "a recursive query",
-            FILE => "the writer of a file",
+            FILE | "ParquetSink" => "the writer of a file",
             WINDOW => "a window function",
             aggregate if aggregate.contains("Aggregate") => "an aggregation",
             _ => "an operator",

@@ -2,7 +2,8 @@
 //!
 //! A window function over whole groups keeps all rows of its input: [`GroupedWindowExec`] keeps those
 //! of a group. A nested loop join that runs out of memory gives wrong rows, unless it gives nothing but
-//! pairs: [`OnceExec`] lets it fail.
+//! pairs: [`OnceExec`] lets it fail. The first rows of an order are kept where they are few; where they
+//! are many, all are sorted, which spills.
 
 use std::sync::Arc;
 
@@ -12,8 +13,12 @@ use datafusion::common::{JoinType, Result};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::NestedLoopJoinExec;
+use datafusion::physical_plan::limit::LocalLimitExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::WindowAggExec;
 
+use super::settings::Settings;
+use super::spill_joins::row_bytes;
 use crate::exec::{GroupedWindowExec, OnceExec};
 
 /// Replaces such operators, or what is below them.
@@ -32,13 +37,23 @@ impl PhysicalOptimizerRule for KeptRows {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
+        config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(bounded).data()
+        let bytes = Settings::of(config).memory.sure();
+        plan.transform_up(|plan| bounded(plan, bytes)).data()
     }
 }
 
-fn bounded(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+fn bounded(
+    plan: Arc<dyn ExecutionPlan>,
+    bytes: usize,
+) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    if let Some(sort) = plan.downcast_ref::<SortExec>() {
+        let first = sort.fetch().filter(|rows| rows.saturating_mul(row_bytes(&sort.schema())) > bytes);
+        let Some(rows) = first else { return Ok(Transformed::no(plan)) };
+        let all = Arc::new(sort.with_fetch(None));
+        return Ok(Transformed::yes(Arc::new(LocalLimitExec::new(all, rows))));
+    }
     if let Some(window) = plan.downcast_ref::<WindowAggExec>() {
         return Ok(Transformed::yes(Arc::new(GroupedWindowExec::new(window.clone()))));
     }

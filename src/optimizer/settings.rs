@@ -5,10 +5,14 @@ use std::any::Any;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::common::{DataFusionError, Result};
 
-/// Rows of a batch, and memory of a partition, where memory is short. Every sort of a partition needs
-/// a few batches at a time.
+/// Rows of a batch and of a row group, and memory of a partition, where memory is short. Every sort of
+/// a partition needs a few batches at a time.
 const SPARE_BATCH: usize = 2048;
+const SPARE_ROW_GROUP: usize = 1 << 17;
 const SPARE_PARTITION: usize = 64 << 20;
+
+/// One part in so many of the memory is there whatever else is done.
+const SURE_PART: usize = 8;
 
 /// Which rules run.
 #[derive(Debug, Clone)]
@@ -28,6 +32,14 @@ pub(crate) enum Memory {
     Bytes(usize),
     /// So many bytes, which were not enough for the plan that was made of them.
     Short(usize),
+}
+
+impl Memory {
+    /// What may be kept of it without a second thought.
+    pub(super) fn sure(self) -> usize {
+        let (Self::Bytes(bytes) | Self::Short(bytes)) = self;
+        bytes / SURE_PART
+    }
 }
 
 impl Default for Settings {
@@ -59,6 +71,8 @@ impl Settings {
         options.extensions.insert(Self { memory: Memory::Short(bytes), ..settings });
         let execution = &mut options.execution;
         execution.batch_size = execution.batch_size.min(SPARE_BATCH);
+        let row_group = &mut execution.parquet.max_row_group_size;
+        *row_group = SPARE_ROW_GROUP.min(*row_group);
         let partitions = (bytes / SPARE_PARTITION).max(1);
         execution.target_partitions = execution.target_partitions.min(partitions);
         true

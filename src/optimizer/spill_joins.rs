@@ -33,9 +33,8 @@ use super::settings::{Memory, Settings};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
-/// Hash tables may take one part in so many of the memory: by estimates, and for sure.
+/// By estimates, hash tables may take one part in so many of the memory.
 const ESTIMATED_PART: usize = 2;
-const SURE_PART: usize = 8;
 /// What a row takes in a hash table besides its columns: a bucket, of which a table has up to twice
 /// as many as rows, and the next row of its chain.
 const ROW_BYTES: usize = 36;
@@ -71,7 +70,7 @@ impl PhysicalOptimizerRule for SpillJoins {
         };
         let budget = match settings.memory {
             Memory::Bytes(bytes) => bytes / ESTIMATED_PART,
-            Memory::Short(bytes) => bytes / SURE_PART,
+            Memory::Short(_) => settings.memory.sure(),
         };
         let mut sizes = Vec::new();
         plan.apply(|node| {
@@ -182,7 +181,7 @@ fn join_type(plan: &Plan) -> Option<JoinType> {
 }
 
 /// What a row takes in a hash table.
-fn row_bytes(schema: &Schema) -> usize {
+pub(super) fn row_bytes(schema: &Schema) -> usize {
     let width = |data_type: &DataType| match data_type {
         DataType::Boolean => 1,
         DataType::FixedSizeBinary(width) => usize::try_from(*width).unwrap_or(TEXT_BYTES),
