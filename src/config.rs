@@ -23,6 +23,7 @@ pub struct Config {
     pub(crate) read_only: bool,
     pub(crate) safe: bool,
     pub(crate) memory_limit: Option<usize>,
+    pub(crate) temp_directory: Option<PathBuf>,
     pub(crate) threads: Option<usize>,
     pub(crate) storage_options: StorageOptions,
     pub(crate) object_stores: Vec<(Url, Arc<dyn ObjectStore>)>,
@@ -71,6 +72,7 @@ impl Config {
             read_only: false,
             safe: false,
             memory_limit: None,
+            temp_directory: None,
             threads: None,
             storage_options: StorageOptions::default(),
             object_stores: Vec::new(),
@@ -104,6 +106,14 @@ impl Config {
     #[must_use]
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Where queries put what their memory does not hold, in files without a name; `/var/tmp`, or what
+    /// the system says, by default.
+    #[must_use]
+    pub fn temp_directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.temp_directory = Some(path.into());
         self
     }
 

@@ -54,7 +54,7 @@
 //! cli ──> session, warehouse ──> maintain ──> write ──> table ──> catalog ──> (database driver)
 //!              │    │               │           │         │
 //!              │    └──> source ────┴───────────┴─────────┴──> storage ──> (object stores)
-//!              └──> sql, optimizer      leaves: error, diagnostic, catalog::model
+//!              └──> sql, optimizer ──> exec    leaves: error, diagnostic, memory, catalog::model
 //! ```
 //!
 //! - **A query**: text → [`Script`] (statements with their places) → [`Session::execute`] pins a
@@ -82,6 +82,7 @@
 //! | an SQL type | `catalog::model::ColumnType`, `catalog/types.rs`, `sql/types.rs`, `table/types.rs` | `tests/slt/types/`, `tests/it/interop.rs` |
 //! | a file format or reader option | `source/files.rs`, `source/options.rs` | `tests/slt/files/` |
 //! | a function or operator of DuckDB's | `dialect/` | `tests/slt/dialect/` |
+//! | what a statement does when memory runs out | `memory/`, `optimizer/spill_joins.rs`, `exec/` | `tests/it/memory.rs` |
 //! | the order of joins, or an estimate | `optimizer/`, a pin of `optimizer/tests.rs` | `tests/it/queries.rs`, `tests/slt/optimizer/` |
 //! | a table function | `session/readers.rs` | `tests/slt/` |
 //! | the change feed | `catalog/feed.rs` (which files), `table/feed/` (which rows), `session/feed.rs` (arguments) | `tests/slt/changes/`, `tests/it/feed.rs` |
@@ -100,7 +101,9 @@ mod config;
 pub mod diagnostic;
 mod dialect;
 pub mod error;
+mod exec;
 mod maintain;
+mod memory;
 mod optimizer;
 mod session;
 mod source;

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::execution::SessionState;
-use datafusion::execution::disk_manager::DiskManagerBuilder;
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tempfile::TempDir;
@@ -19,6 +17,7 @@ use crate::catalog::{Access, Address, Catalog, PostgresUrl};
 use crate::config::{Config, Location};
 use crate::dialect;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::optimizer;
 use crate::session::{Planner, Session};
 use crate::storage::{self, Storage};
@@ -61,7 +60,7 @@ impl Warehouse {
         };
         let place = Place::of(&config, temporary.as_ref().map(TempDir::path))?;
         let catalog = place.open_catalog(&config).await?;
-        let runtime = runtime(&config)?;
+        let runtime = memory::runtime(&config)?;
         let storage = Arc::new(Storage::new(Arc::clone(&runtime), config.storage_options.clone()));
         for (url, store) in &config.object_stores {
             runtime.register_object_store(url, Arc::clone(store));
@@ -307,24 +306,6 @@ fn normalised(path: &str) -> Result<String> {
     Ok(format!("{}/", path.trim_end_matches('/')))
 }
 
-fn runtime(config: &Config) -> Result<Arc<RuntimeEnv>> {
-    let limit = config.memory_limit.unwrap_or_else(default_memory_limit);
-    let consumers = std::num::NonZeroUsize::new(3).unwrap_or(std::num::NonZeroUsize::MIN);
-    let pool = TrackConsumersPool::new(FairSpillPool::new(limit), consumers);
-    Ok(RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(pool))
-        .with_disk_manager_builder(DiskManagerBuilder::default())
-        .build_arc()?)
-}
-
-/// Four fifths of the machine's memory, where the system tells how much that is.
-fn default_memory_limit() -> usize {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|rest| rest.trim().split(' ').next()?.parse::<usize>().ok());
-    kib.map_or(usize::MAX, |kib| kib * 1024 / 5 * 4)
-}
-
 /// What the state of every statement starts from: functions, rules and settings, no catalog.
 fn template(config: &Config, runtime: Arc<RuntimeEnv>, name: &str) -> Result<SessionState> {
     let mut session = SessionConfig::new()
@@ -337,7 +318,9 @@ fn template(config: &Config, runtime: Arc<RuntimeEnv>, name: &str) -> Result<Ses
     let options = session.options_mut();
     options.sql_parser.collect_spans = true;
     options.explain.logical_plan_only = false;
-    options.extensions.insert(optimizer::Settings::default());
+    let limit = memory::limit(&runtime);
+    options.execution.sort_spill_reservation_bytes = memory::least(limit);
+    options.extensions.insert(optimizer::Settings::with_memory(limit));
     let mut state = SessionStateBuilder::new()
         .with_config(session)
         .with_runtime_env(runtime)

@@ -99,6 +99,10 @@ pub(crate) struct Typed {
     #[arg(short, long, value_name = "SIZE")]
     pub(crate) memory_limit: Option<String>,
 
+    /// Where queries put what memory does not hold
+    #[arg(long, value_name = "DIR")]
+    pub(crate) temp_directory: Option<String>,
+
     /// Threads for queries
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

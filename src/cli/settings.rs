@@ -57,6 +57,7 @@ pub(crate) struct WarehouseSettings {
     pub(crate) read_only: bool,
     data_path: Option<String>,
     memory_limit: Option<usize>,
+    temp_directory: Option<String>,
     threads: Option<usize>,
     storage_options: Vec<(String, String)>,
 }
@@ -79,6 +80,9 @@ impl WarehouseSettings {
         }
         if let Some(bytes) = self.memory_limit {
             config = config.memory_limit(bytes);
+        }
+        if let Some(directory) = &self.temp_directory {
+            config = config.temp_directory(directory);
         }
         if let Some(threads) = self.threads {
             config = config.threads(threads);
@@ -154,6 +158,7 @@ impl Settings {
                 read_only: typed.read_only,
                 data_path: typed.data_path,
                 memory_limit: typed.memory_limit.as_deref().map(bytes).transpose()?,
+                temp_directory: typed.temp_directory,
                 threads: threads(typed.threads)?,
                 storage_options: Vec::new(),
             },

@@ -10,6 +10,8 @@
 //!                          graph, search: the cheapest tree of joins; pure
 //!            … ──> filter_order: cheap and selective conditions first
 //! physical   join_sides: hashes the side that join_order chose
+//!            spill_joins: sorts what memory does not hold instead of hashing it
+//!            … ──> kept_rows: windows and nested loops within memory
 //! ```
 //!
 //! DataFusion runs its rules several times over, until the plan stays as it is. Its own rules flatten
@@ -23,10 +25,12 @@ mod graph;
 mod group_filter;
 mod join_order;
 mod join_sides;
+mod kept_rows;
 mod rebuild;
 mod search;
 mod selectivity;
 mod settings;
+mod spill_joins;
 
 use std::sync::Arc;
 
@@ -38,7 +42,10 @@ use self::filter_order::FilterOrder;
 use self::group_filter::GroupFilter;
 use self::join_order::JoinOrder;
 use self::join_sides::JoinSides;
+use self::kept_rows::KeptRows;
+use self::settings::Memory;
 pub(crate) use self::settings::Settings;
+use self::spill_joins::SpillJoins;
 
 /// The rules for logical plans: DataFusion's with ours among them.
 pub(crate) fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
@@ -52,14 +59,17 @@ pub(crate) fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
-/// The rules for physical plans: DataFusion's, one of them held back.
+/// The rules for physical plans: DataFusion's with ours among them, one of them held back.
 pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
-    for rule in &mut rules {
-        if rule.name() == "join_selection" {
-            *rule = Arc::new(JoinSides);
-        }
-    }
+    let position = |rules: &[Arc<dyn PhysicalOptimizerRule + Send + Sync>], name: &str| {
+        rules.iter().position(|rule| rule.name() == name).unwrap_or(rules.len())
+    };
+    let at = position(&rules, "join_selection");
+    rules.splice(at..rules.len().min(at + 1), [Arc::new(JoinSides) as _, Arc::new(SpillJoins) as _]);
+    // The shape of the plan is settled, and no filter refers to its operators yet.
+    let at = position(&rules, "EnsureCooperative");
+    rules.insert(at, Arc::new(KeptRows));
     rules
 }
 

@@ -5,28 +5,86 @@ use std::any::Any;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::common::{DataFusionError, Result};
 
+/// Rows of a batch and of a row group, and memory of a partition, where memory is short. Every sort of
+/// a partition needs a few batches at a time.
+const SPARE_BATCH: usize = 2048;
+const SPARE_ROW_GROUP: usize = 1 << 17;
+const SPARE_PARTITION: usize = 64 << 20;
+
+/// One part in so many of the memory is there whatever else is done.
+const SURE_PART: usize = 8;
+
 /// Which rules run.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(super) join_order: bool,
     pub(super) group_filter: bool,
     pub(super) filter_order: bool,
+    pub(super) spill_joins: bool,
+    /// What the statement may expect; not a setting of the user's.
+    pub(super) memory: Memory,
+}
+
+/// The memory that a statement is planned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// So many bytes, of which estimates may take a part.
+    Bytes(usize),
+    /// So many bytes, which were not enough for the plan that was made of them.
+    Short(usize),
+}
+
+impl Memory {
+    /// What may be kept of it without a second thought.
+    pub(super) fn sure(self) -> usize {
+        let (Self::Bytes(bytes) | Self::Short(bytes)) = self;
+        bytes / SURE_PART
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { join_order: true, group_filter: true, filter_order: true }
+        Self {
+            join_order: true,
+            group_filter: true,
+            filter_order: true,
+            spill_joins: true,
+            memory: Memory::Bytes(usize::MAX),
+        }
     }
 }
 
 impl Settings {
+    /// The defaults, for statements that have `bytes` of memory.
+    pub(crate) fn with_memory(bytes: usize) -> Self {
+        Self { memory: Memory::Bytes(bytes), ..Self::default() }
+    }
+
+    /// Settings under which a statement that ran out of `Memory::Bytes` may end: joins are sorted, and
+    /// fewer and smaller batches are on their way at once. False if it was planned like that already,
+    /// or is not to be.
+    pub(crate) fn spare(options: &mut ConfigOptions) -> bool {
+        let settings = Self::of(options);
+        let (true, Memory::Bytes(bytes)) = (settings.spill_joins, settings.memory) else {
+            return false;
+        };
+        options.extensions.insert(Self { memory: Memory::Short(bytes), ..settings });
+        let execution = &mut options.execution;
+        execution.batch_size = execution.batch_size.min(SPARE_BATCH);
+        let row_group = &mut execution.parquet.max_row_group_size;
+        *row_group = SPARE_ROW_GROUP.min(*row_group);
+        let partitions = (bytes / SPARE_PARTITION).max(1);
+        execution.target_partitions = execution.target_partitions.min(partitions);
+        true
+    }
+
     /// Those of a session; the defaults in a session that has none.
     pub(super) fn of(options: &ConfigOptions) -> Self {
         options.extensions.get::<Self>().cloned().unwrap_or_default()
     }
 
     /// Names without the prefix, values, and what they are for.
-    fn all(&mut self) -> [(&'static str, &mut bool, &'static str); 3] {
+    fn all(&mut self) -> [(&'static str, &mut bool, &'static str); 4] {
         [
             (
                 "join_order",
@@ -42,6 +100,11 @@ impl Settings {
                 "filter_order",
                 &mut self.filter_order,
                 "Whether cheap and selective conditions are computed before the others.",
+            ),
+            (
+                "spill_joins",
+                &mut self.spill_joins,
+                "Whether joins that memory does not hold are sorted, which spills, and not hashed.",
             ),
         ]
     }

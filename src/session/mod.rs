@@ -55,6 +55,7 @@ use crate::catalog::Transaction;
 use crate::catalog::model::{Committed, RelationKind, SnapshotId};
 use crate::diagnostic::Source;
 use crate::error::{Error, ErrorKind, Result};
+use crate::optimizer::Settings;
 use crate::sql::{Command, Script, Statement};
 use crate::warehouse::Warehouse;
 use crate::write::{Staged, deletes};
@@ -68,6 +69,8 @@ pub struct Session {
     open: Option<Open>,
     prepared: BTreeMap<String, Command>,
     progress: Progress,
+    /// Whether the statement that runs has run out of memory before.
+    is_short: bool,
 }
 
 /// The transaction between BEGIN and COMMIT.
@@ -82,7 +85,7 @@ impl Session {
     pub(crate) fn new(warehouse: Warehouse) -> Self {
         let template = warehouse.template().clone();
         let (prepared, progress) = (BTreeMap::new(), Progress::default());
-        Self { warehouse, template, open: None, prepared, progress }
+        Self { warehouse, template, open: None, prepared, progress, is_short: false }
     }
 
     /// Runs the one statement in `text`.
@@ -108,23 +111,30 @@ impl Session {
         }
     }
 
-    /// Runs a statement. Rows are computed while they are read; everything else is done when this
-    /// returns. Dropping the future, or the rows, cancels the statement and changes nothing, except
+    /// Runs a statement. Rows but the first are computed while they are read; everything else is done
+    /// when this returns. Dropping the future, or the rows, cancels the statement and changes nothing, except
     /// once the catalog is told to commit: then it may have.
     pub async fn execute(&mut self, statement: &Statement) -> Result<Outcome> {
-        let outcome = self.run_until_first(&statement.command).await;
+        let outcome = self.run_until_done(&statement.command).await;
         outcome.map_err(|error| error.or_span(Some(statement.verb())))
     }
 
-    /// Runs a command again when another writer was first: on its own, nobody has seen what it
-    /// read. In a transaction the caller has.
-    async fn run_until_first(&mut self, command: &Command) -> Result<Outcome> {
+    /// Runs a command, and again when another writer was first: on its own, nobody has seen what it
+    /// read. In a transaction the caller has. When memory runs out it is planned once more, for little
+    /// of it: no row has been given out then, and nothing that was written is visible.
+    async fn run_until_done(&mut self, command: &Command) -> Result<Outcome> {
+        self.is_short = false;
         let mut patience = None;
         loop {
             self.progress.reset();
             let is_alone = self.open.is_none();
             // Boxed: planning and writing keep a lot, and every caller would carry it.
             let error = match Box::pin(self.run(command)).await {
+                Err(error) if error.kind() == ErrorKind::Resources && self.can_spare() => {
+                    tracing::info!(%error, "memory ran out; the statement runs again, and spills");
+                    self.is_short = true;
+                    continue;
+                }
                 Err(error) if is_alone && error.is_retryable() => error,
                 result => return result,
             };
@@ -222,7 +232,21 @@ impl Session {
     }
 
     fn planner_on(&self, transaction: &Transaction) -> Planner {
-        self.warehouse.planner(self.template.clone(), Arc::new(transaction.clone()))
+        self.warehouse.planner(self.state(), Arc::new(transaction.clone()))
+    }
+
+    /// What the statement that runs is planned with.
+    fn state(&self) -> SessionState {
+        let mut state = self.template.clone();
+        if self.is_short {
+            Settings::spare(state.config_mut().options_mut());
+        }
+        state
+    }
+
+    /// Whether a statement that ran out of memory may be planned for less.
+    fn can_spare(&self) -> bool {
+        !self.is_short && Settings::spare(&mut self.template.config_options().as_ref().clone())
     }
 
     /// The schema that bare names are in.
@@ -239,7 +263,7 @@ impl Session {
         }
         let plan = state.create_physical_plan(&plan).await?;
         self.progress.watch(&plan);
-        Ok(Outcome::Rows(Rows::new(execute_stream(plan, state.task_ctx())?, None)))
+        Ok(Outcome::Rows(Rows::begun(execute_stream(plan, state.task_ctx())?).await?))
     }
 
     /// Runs a write on a clone of the transaction, and commits it unless one is open.

@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{Stream, StreamExt, TryStreamExt};
 
 use crate::diagnostic::Span;
@@ -56,6 +57,19 @@ impl std::fmt::Debug for Rows {
 impl Rows {
     pub(crate) fn new(stream: SendableRecordBatchStream, span: Option<Span>) -> Self {
         Self { stream, span }
+    }
+
+    /// Rows of which the first are there already, so that what fails before fails to begin.
+    pub(crate) async fn begun(mut stream: SendableRecordBatchStream) -> Result<Self> {
+        let first = loop {
+            match stream.try_next().await? {
+                Some(batch) if batch.num_rows() == 0 => {}
+                first => break first,
+            }
+        };
+        let schema = stream.schema();
+        let all = futures::stream::iter(first.map(Ok)).chain(stream);
+        Ok(Self::new(Box::pin(RecordBatchStreamAdapter::new(schema, all)), None))
     }
 
     /// Rows that are there already.

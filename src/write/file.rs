@@ -1,7 +1,7 @@
 //! One Parquet file at a time: encode, upload, sync, describe.
 //!
 //! Its layout is [`WriteOptions`]'. A file that reaches the target size is finished and the next one
-//! begun.
+//! begun. A row group, which is kept until it is complete, ends early where memory is short.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, Schema
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -27,12 +28,16 @@ use super::staged::Staged;
 use super::stats;
 use crate::catalog::model::{DataFile, FilePartition, Table};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::session::Progress;
 use crate::storage::{self, Storage};
 use crate::table::convert::{Direction, convert};
 use crate::table::types::{
     ROW_ID, ROW_ID_COLUMN, ROW_SNAPSHOT_ID, SNAPSHOT_COLUMN, file_schema, with_field_id,
 };
+
+/// A row group that takes less is not ended for want of memory.
+const SMALLEST_GROUP: usize = 8 << 20;
 
 /// The table that files are written for, and how.
 pub(crate) struct Target {
@@ -44,6 +49,7 @@ pub(crate) struct Target {
     checks: Checks,
     arrangement: Arrangement,
     options: WriteOptions,
+    memory: Arc<dyn MemoryPool>,
     /// Up to so many rows are left to the catalog.
     pub(super) inlining_limit: usize,
 }
@@ -60,6 +66,7 @@ impl Target {
         let file_schema = file_schema(&table.columns)?;
         let checks = Checks::plan(state, &table)?;
         let arrangement = Arrangement::plan(state, &table, &options)?;
+        let memory = Arc::clone(&state.runtime_env().memory_pool);
         Ok(Self {
             table,
             storage,
@@ -69,6 +76,7 @@ impl Target {
             checks,
             arrangement,
             options,
+            memory,
             inlining_limit: 0,
         })
     }
@@ -166,8 +174,10 @@ impl Target {
         let properties = self.options.properties().build();
         let writer = AsyncArrowWriter::try_new(output, schema, Some(properties))
             .map_err(|e| Error::internal(e.to_string()))?;
+        let consumer = MemoryConsumer::new(memory::FILE).with_can_spill(true);
         Ok(FileWriter {
             writer,
+            kept: consumer.register(&self.memory),
             path,
             partition: partition.cloned(),
             nan: vec![false; self.table.columns.len()],
@@ -192,6 +202,8 @@ impl Target {
 /// A file that is being written.
 pub(super) struct FileWriter {
     writer: AsyncArrowWriter<Counted>,
+    /// What the rows take that wait for the end of their row group.
+    kept: MemoryReservation,
     path: String,
     partition: Option<FilePartition>,
     /// By top-level column: whether a NaN was written.
@@ -208,10 +220,23 @@ impl FileWriter {
         }
         let batch = target.to_file(batch)?;
         self.writer.write(&batch).await.map_err(|e| upload(&self.path, e))?;
+        self.make_room().await?;
         let size = self.size();
         target.progress.wrote(batch.num_rows() as u64, size - self.reported);
         self.reported = size;
         self.rows += batch.num_rows();
+        Ok(())
+    }
+
+    /// Ends the row group if there is no memory for more of it.
+    async fn make_room(&mut self) -> Result<()> {
+        let kept = self.writer.memory_size();
+        if self.kept.try_resize(kept).is_err() {
+            if kept >= SMALLEST_GROUP {
+                self.writer.flush().await.map_err(|e| upload(&self.path, e))?;
+            }
+            self.kept.resize(self.writer.memory_size());
+        }
         Ok(())
     }
 

@@ -24,6 +24,7 @@ mod interop;
 mod kill;
 mod layout;
 mod mapped;
+mod memory;
 mod postgres;
 mod queries;
 mod s3;

@@ -1,5 +1,7 @@
 //! Random queries, answered as DuckDB answers them: joins of all kinds on small tables full of NULLs,
 //! with subqueries and aggregates, so that every way the optimizer can turn a plan round is taken.
+//! They are answered with plenty of memory, where joins are hashed, and with next to none, where they
+//! are sorted.
 //!
 //! `GOTGAN_QUERIES` says how many. A run prints its seed, and a failure that of its query:
 //! `GOTGAN_QUERIES_SEED=… GOTGAN_QUERIES=1 cargo test --test it queries` repeats it.
@@ -22,6 +24,15 @@ const TABLES: [(&str, i32); 6] =
 
 #[test]
 fn answers_are_those_of_another_engine() {
+    answers_are_right(Config::temporary().threads(3));
+}
+
+#[test]
+fn answers_without_memory_are_those_of_another_engine() {
+    answers_are_right(Config::temporary().threads(3).memory_limit(1));
+}
+
+fn answers_are_right(config: Config) {
     let Some(duckdb) = duckdb_alone() else { return };
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let first = number("GOTGAN_QUERIES_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000_000));
@@ -39,7 +50,7 @@ fn answers_are_those_of_another_engine() {
     let mut problems = vec![];
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let warehouse = Warehouse::open(Config::temporary().threads(3)).await.unwrap();
+        let warehouse = Warehouse::open(config).await.unwrap();
         let mut session = warehouse.session();
         for table in &tables {
             session.sql(table).await.unwrap();
@@ -121,7 +132,9 @@ fn is_refused(error: &Error) -> bool {
 /// Which rule gives the wrong answer.
 async fn whose(warehouse: &Warehouse, query: &str, expected: &Rows) -> String {
     let mut wrong = vec![];
-    for rules in [&["join_order"][..], &["group_filter"], &["join_order", "group_filter"]] {
+    for rules in
+        [&["join_order"][..], &["group_filter"], &["join_order", "group_filter"], &["spill_joins"]]
+    {
         let mut session = warehouse.session();
         for rule in rules {
             session.sql(&format!("SET gotgan.{rule} = false")).await.unwrap();

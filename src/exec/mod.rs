@@ -1,0 +1,9 @@
+//! Physical operators of our own, where DataFusion's take more memory than they need or count.
+//!
+//! They know of no table and no catalog; [`crate::optimizer`] puts them into plans.
+
+mod once;
+mod window;
+
+pub(crate) use self::once::OnceExec;
+pub(crate) use self::window::GroupedWindowExec;
