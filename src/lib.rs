@@ -54,7 +54,7 @@
 //! cli ──> session, warehouse ──> maintain ──> write ──> table ──> catalog ──> (database driver)
 //!              │    │               │           │         │
 //!              │    └──> source ────┴───────────┴─────────┴──> storage ──> (object stores)
-//!              └──> sql, optimizer      leaves: error, diagnostic, catalog::model
+//!              └──> sql, optimizer      leaves: error, diagnostic, exec, catalog::model
 //! ```
 //!
 //! - **A query**: text → [`Script`] (statements with their places) → [`Session::execute`] pins a
@@ -83,6 +83,7 @@
 //! | a file format or reader option | `source/files.rs`, `source/options.rs` | `tests/slt/files/` |
 //! | a function or operator of DuckDB's | `dialect/` | `tests/slt/dialect/` |
 //! | the order of joins, or an estimate | `optimizer/`, a pin of `optimizer/tests.rs` | `tests/it/queries.rs`, `tests/slt/optimizer/` |
+//! | what is computed once for several places | `optimizer/share.rs`, `exec/shared.rs` | `tests/slt/optimizer/share_plans.slt`, `tests/it/queries.rs` |
 //! | a table function | `session/readers.rs` | `tests/slt/` |
 //! | the change feed | `catalog/feed.rs` (which files), `table/feed/` (which rows), `session/feed.rs` (arguments) | `tests/slt/changes/`, `tests/it/feed.rs` |
 //! | what differs between SQLite and PostgreSQL | `catalog/backend/` | `tests/it/postgres.rs`; all of `tests/slt` runs on both |
@@ -100,6 +101,7 @@ mod config;
 pub mod diagnostic;
 mod dialect;
 pub mod error;
+mod exec;
 mod maintain;
 mod optimizer;
 mod session;

@@ -11,11 +11,12 @@ pub(crate) struct Settings {
     pub(super) join_order: bool,
     pub(super) group_filter: bool,
     pub(super) filter_order: bool,
+    pub(super) share_plans: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { join_order: true, group_filter: true, filter_order: true }
+        Self { join_order: true, group_filter: true, filter_order: true, share_plans: true }
     }
 }
 
@@ -26,7 +27,7 @@ impl Settings {
     }
 
     /// Names without the prefix, values, and what they are for.
-    fn all(&mut self) -> [(&'static str, &mut bool, &'static str); 3] {
+    fn all(&mut self) -> [(&'static str, &mut bool, &'static str); 4] {
         [
             (
                 "join_order",
@@ -42,6 +43,11 @@ impl Settings {
                 "filter_order",
                 &mut self.filter_order,
                 "Whether cheap and selective conditions are computed before the others.",
+            ),
+            (
+                "share_plans",
+                &mut self.share_plans,
+                "Whether a plan that is needed several times is computed once.",
             ),
         ]
     }
