@@ -12,7 +12,7 @@
 //! of its partitions, so none of them may wait for a reader. Each goes on as long as its foremost
 //! reader is near; what the others have yet to read waits in the [`buffer`], in memory or on disk.
 //! A reader that is dropped is waited for no more, and when all of them are gone so is the task. An
-//! error reaches every reader.
+//! error reaches every reader. A plan that turns out to have one reader is executed as if alone.
 //!
 //! While a plan is optimized a reader is a leaf, so that nothing from above, such as the filter of a
 //! join, gets into what others read as well. [`SharedExec::showing_input`] is for the end: one of the
@@ -263,6 +263,9 @@ impl ExecutionPlan for SharedExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
+        if self.input.n_readers.load(Ordering::Acquire) == 1 {
+            return self.input.plan.execute(partition, context);
+        }
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let reading = Reading {
             reader: self.input.join(self.reader, partition, &context)?,

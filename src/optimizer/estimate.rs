@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 };
 
 use super::graph::{Basis, JoinGraph, Key, Relation, Role, unfiltered_domain};
-use super::selectivity::keep;
+use super::selectivity::{keep, strongest};
 use super::share::SharedTable;
 
 /// The rows of what says nothing of itself.
@@ -190,7 +190,7 @@ fn table(scan: &TableScan, above: &[&Expr]) -> Estimate {
         None => unfiltered(scan),
     };
     let own = scan.filters.iter().flat_map(split_conjunction).filter(|own| !above.contains(own));
-    for filter in own.chain(above.iter().copied()) {
+    for filter in strongest(own.chain(above.iter().copied())) {
         keep(filter, &scan.projected_schema, &mut estimate);
     }
     if let Some(fetch) = scan.fetch {

@@ -110,32 +110,31 @@ impl Scan {
         };
         let common = scans.iter().map(filtered).reduce(|all, one| &all & &one).unwrap_or_default();
         // A condition on one column may get where one on several does not: below an aggregate.
-        let mut filters: Vec<Expr> = vec![];
         let singles = common.iter().map(|column| BTreeSet::from([column.clone()]));
-        for columns in singles.chain([common.clone()]) {
-            if let Some(filter) = either(scans, &columns)
-                && !filters.contains(&filter)
-            {
-                filters.push(filter);
-            }
-        }
-        Self { table, columns, filters }
+        let singles: Vec<Vec<Expr>> = singles.map(|one| asked_of(scans, &one)).collect();
+        let together = asked_of(scans, &common);
+        let all_pairs: usize = singles.iter().map(Vec::len).product();
+        let tells_more = together.len() < all_pairs || singles.iter().any(Vec::is_empty);
+        let filters = singles.into_iter().chain(tells_more.then_some(together));
+        Self { table, columns, filters: filters.filter_map(disjunction).collect() }
     }
 }
 
-/// What is true of each row that any of the scans gives, as far as these columns tell.
-fn either(scans: &[Scan], columns: &BTreeSet<Column>) -> Option<Expr> {
-    let mut each: Vec<Expr> = vec![];
+/// The different conditions of scans, as far as they are on these columns; nothing if one of the scans
+/// has none.
+fn asked_of(scans: &[Scan], columns: &BTreeSet<Column>) -> Vec<Expr> {
+    let mut conditions: Vec<Expr> = vec![];
     for scan in scans {
         let is_over = |filter: &&Expr| {
             filter.column_refs().into_iter().all(|column| columns.contains(column))
         };
-        let own = conjunction(scan.filters.iter().filter(is_over).cloned())?;
-        if !each.contains(&own) {
-            each.push(own);
+        match conjunction(scan.filters.iter().filter(is_over).cloned()) {
+            Some(own) if !conditions.contains(&own) => conditions.push(own),
+            Some(_) => {}
+            None => return vec![],
         }
     }
-    disjunction(each)
+    conditions
 }
 
 /// Whether a filter can be evaluated anywhere.

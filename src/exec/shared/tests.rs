@@ -235,6 +235,14 @@ async fn a_reader_reads_once() {
     assert_eq!(numbers(stream).await.unwrap(), up_to(3));
 }
 
+#[tokio::test]
+async fn a_reader_on_its_own_reads_the_plan() {
+    let case = Case::new(1, 3, Then::End, 0);
+    assert_eq!(numbers(case.stream(0, 0)).await.unwrap(), up_to(3));
+    assert_eq!(numbers(case.stream(0, 1)).await.unwrap(), up_to(3));
+    assert_eq!(case.n_spills(), 0);
+}
+
 #[test]
 fn one_reader_shows_the_plan() {
     let case = Case::new(2, 3, Then::End, usize::MAX);

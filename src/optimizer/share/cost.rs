@@ -10,8 +10,8 @@ use super::SharedTable;
 const FILTERED: f64 = 0.2;
 /// A row that is put into a group, a set or an order.
 const GROUPED: f64 = 2.0;
-/// A row that is kept for all readers, and one that is read from there.
-const SHARED: f64 = 0.2;
+/// A value that is kept for all readers, and one that is read from there.
+const SHARED: f64 = 0.05;
 
 /// What it costs to execute a plan.
 pub(super) fn cost(plan: &LogicalPlan) -> f64 {
@@ -21,7 +21,7 @@ pub(super) fn cost(plan: &LogicalPlan) -> f64 {
     let _ = plan.apply_with_subqueries(|node| {
         let inputs: f64 = node.inputs().into_iter().map(rows).sum();
         cost += match node {
-            LogicalPlan::TableScan(scan) if SharedTable::of(scan).is_some() => SHARED * rows(node),
+            LogicalPlan::TableScan(scan) if SharedTable::of(scan).is_some() => shared(node),
             LogicalPlan::TableScan(_) => estimate(node).unfiltered,
             LogicalPlan::Filter(_) => FILTERED * inputs,
             LogicalPlan::Join(_) => inputs + rows(node),
@@ -39,5 +39,10 @@ pub(super) fn cost(plan: &LogicalPlan) -> f64 {
 
 /// What it costs besides to give the rows of a plan to several readers.
 pub(super) fn cost_of_sharing(plan: &LogicalPlan, n_readers: usize) -> f64 {
-    SHARED * estimate(plan).rows * (1.0 + n_readers as f64)
+    shared(plan) * (1.0 + n_readers as f64)
+}
+
+/// What it costs to keep the rows of a plan, or to read them from where they are kept.
+fn shared(plan: &LogicalPlan) -> f64 {
+    SHARED * estimate(plan).rows * (1.0 + plan.schema().fields().len() as f64)
 }

@@ -26,6 +26,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use super::super::settings::Settings;
+use super::cost::{cost, cost_of_sharing};
 use super::{SharedTable, renamed};
 
 /// Puts scans of tables that are not settled in the place of equal plans.
@@ -39,8 +40,7 @@ impl AnalyzerRule for MarkShared {
 
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
         match Settings::of(config).share_plans {
-            // What filters and joins outside leave of a join is not known yet.
-            true => marked(plan, groups, SharedTable::new),
+            true => marked(plan, &FIRST),
             false => Ok(plan),
         }
     }
@@ -61,10 +61,30 @@ impl QueryPlanner for SharingPlanner {
         if !Settings::of(session.config_options()).share_plans {
             return planner.create_physical_plan(plan, session).await;
         }
-        let plan = marked(plan.clone(), |plan| groups(plan) || joins(plan), SharedTable::as_is)?;
+        let plan = marked(plan.clone(), &LAST)?;
         planner.create_physical_plan(&plan, session).await
     }
 }
+
+/// Which equal plans become tables.
+struct Choice {
+    /// Whether a plan does work, by its uppermost operator.
+    is_work: fn(&LogicalPlan) -> bool,
+    /// Whether it is worth while to do it once for so many uses.
+    is_cheaper: fn(&LogicalPlan, usize) -> bool,
+    table: fn(usize, LogicalPlan) -> SharedTable,
+}
+
+/// Before it is known what else filters a plan: joins may be much cheaper with that.
+const FIRST: Choice =
+    Choice { is_work: groups, is_cheaper: |_, _| true, table: SharedTable::new };
+
+/// When everything is known.
+const LAST: Choice = Choice {
+    is_work: |plan| groups(plan) || matches!(plan, LogicalPlan::Join(_)),
+    is_cheaper: |plan, n_uses| (n_uses - 1) as f64 * cost(plan) > cost_of_sharing(plan, n_uses),
+    table: SharedTable::as_is,
+};
 
 /// Whether a plan has to see all that it reads.
 fn groups(plan: &LogicalPlan) -> bool {
@@ -78,17 +98,8 @@ fn groups(plan: &LogicalPlan) -> bool {
     )
 }
 
-fn joins(plan: &LogicalPlan) -> bool {
-    matches!(plan, LogicalPlan::Join(_))
-}
-
-/// The plan with scans of tables, which `table` makes of a number and a plan, in the place of plans
-/// that are equal and do work.
-fn marked(
-    plan: LogicalPlan,
-    is_work: fn(&LogicalPlan) -> bool,
-    table: fn(usize, LogicalPlan) -> SharedTable,
-) -> Result<LogicalPlan> {
+/// The plan with scans of tables in the place of plans that are equal.
+fn marked(plan: LogicalPlan, choice: &Choice) -> Result<LogicalPlan> {
     let (reads_twice, mut last) = tables(&plan)?;
     if !reads_twice {
         return Ok(plan);
@@ -98,13 +109,13 @@ fn marked(
     for class in root.classes() {
         classes.all[class].uses += 1;
     }
-    let mut marking = Marking { shared: classes.shared(is_work), tables: HashMap::new() };
+    let mut marking = Marking { shared: classes.shared(choice), tables: HashMap::new() };
     if !marking.shared.contains(&true) {
         return Ok(plan);
     }
     marking.marked(plan, &root, &mut |plan| {
         last += 1;
-        table(last, plan)
+        (choice.table)(last, plan)
     })
 }
 
@@ -213,12 +224,14 @@ impl Classes {
     }
 
     /// Which classes are used several times and do work that nothing below them saves.
-    fn shared(&self, is_work: fn(&LogicalPlan) -> bool) -> Vec<bool> {
+    fn shared(&self, choice: &Choice) -> Vec<bool> {
         let (mut works, mut shared): (Vec<bool>, Vec<bool>) = (vec![], vec![]);
         for class in &self.all {
             let works_below = class.below.iter().any(|below| works[*below] && !shared[*below]);
-            works.push(is_work(&class.plan) || works_below);
-            shared.push(class.uses > 1 && works[works.len() - 1]);
+            let works_here = works_below || (choice.is_work)(&class.plan);
+            let is_used = works_here && class.uses > 1;
+            works.push(works_here);
+            shared.push(is_used && (choice.is_cheaper)(&class.plan, class.uses));
         }
         shared
     }

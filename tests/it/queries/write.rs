@@ -67,7 +67,7 @@ impl Writer {
             ),
             4 | 5 => format!(
                 "SELECT k, 1 AS j, max(v) AS v FROM {one} GROUP BY k UNION ALL \
-                 SELECT j, 2, min(v) FROM {other} GROUP BY j"
+                 SELECT k, 2 AS j, min(v) AS v FROM {other} GROUP BY k"
             ),
             _ => self.grouped(),
         };
