@@ -84,6 +84,7 @@
 //! | a function or operator of DuckDB's | `dialect/` | `tests/slt/dialect/` |
 //! | what a statement does when memory runs out | `memory/`, `optimizer/spill_joins.rs`, `exec/` | `tests/it/memory.rs` |
 //! | the order of joins, or an estimate | `optimizer/`, a pin of `optimizer/tests.rs` | `tests/it/queries.rs`, `tests/slt/optimizer/` |
+//! | what is computed once for several places | `optimizer/share.rs`, `exec/shared.rs` | `tests/slt/optimizer/share_plans.slt`, `tests/it/queries.rs` |
 //! | a table function | `session/readers.rs` | `tests/slt/` |
 //! | the change feed | `catalog/feed.rs` (which files), `table/feed/` (which rows), `session/feed.rs` (arguments) | `tests/slt/changes/`, `tests/it/feed.rs` |
 //! | what differs between SQLite and PostgreSQL | `catalog/backend/` | `tests/it/postgres.rs`; all of `tests/slt` runs on both |

@@ -325,8 +325,10 @@ fn template(config: &Config, runtime: Arc<RuntimeEnv>, name: &str) -> Result<Ses
         .with_config(session)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_analyzer_rule(optimizer::analyzer_rule())
         .with_optimizer_rules(optimizer::rules())
         .with_physical_optimizer_rules(optimizer::physical_rules())
+        .with_query_planner(Arc::new(optimizer::SharingPlanner))
         .with_type_planner(Arc::new(TypeNames))
         .build();
     dialect::extend(&mut state)?;

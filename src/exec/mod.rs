@@ -1,9 +1,12 @@
-//! Physical operators of our own, where DataFusion's take more memory than they need or count.
+//! Physical operators of our own, where DataFusion has none, or its own take more memory than they need
+//! or count.
 //!
 //! They know of no table and no catalog; [`crate::optimizer`] puts them into plans.
 
 mod once;
+mod shared;
 mod window;
 
 pub(crate) use self::once::OnceExec;
+pub(crate) use self::shared::{SharedExec, SharedInput};
 pub(crate) use self::window::GroupedWindowExec;

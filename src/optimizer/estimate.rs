@@ -16,7 +16,8 @@ use datafusion::logical_expr::{
 };
 
 use super::graph::{Basis, JoinGraph, Key, Relation, Role, unfiltered_domain};
-use super::selectivity::keep;
+use super::selectivity::{keep, strongest};
+use super::share::SharedTable;
 
 /// The rows of what says nothing of itself.
 const UNKNOWN_ROWS: f64 = 1000.0;
@@ -177,6 +178,29 @@ pub(super) fn estimate(plan: &LogicalPlan) -> Estimate {
 
 /// A scan with filters, its own and those of the plan above it.
 fn table(scan: &TableScan, above: &[&Expr]) -> Estimate {
+    let mut estimate = match SharedTable::of(scan) {
+        Some(shared) => {
+            let all = shared.estimate();
+            let columns = match &scan.projection {
+                Some(projection) => projection.iter().map(|at| all.columns[*at].clone()).collect(),
+                None => all.columns.clone(),
+            };
+            Estimate { columns, ..*all }
+        }
+        None => unfiltered(scan),
+    };
+    let own = scan.filters.iter().flat_map(split_conjunction).filter(|own| !above.contains(own));
+    for filter in strongest(own.chain(above.iter().copied())) {
+        keep(filter, &scan.projected_schema, &mut estimate);
+    }
+    if let Some(fetch) = scan.fetch {
+        estimate.rows = estimate.rows.min(fetch as f64);
+    }
+    estimate
+}
+
+/// What a table says of itself.
+fn unfiltered(scan: &TableScan) -> Estimate {
     let statistics = source_as_provider(&scan.source).ok().and_then(|table| table.statistics());
     let schema = scan.source.schema();
     let rows = statistics.as_ref().and_then(|s| s.num_rows.get_value().copied());
@@ -192,15 +216,7 @@ fn table(scan: &TableScan, above: &[&Expr]) -> Estimate {
         Some(projection) => projection.iter().map(|index| column(*index)).collect(),
         None => (0..schema.fields().len()).map(column).collect(),
     };
-    let mut estimate = Estimate { rows, unfiltered: rows, columns };
-    let own = scan.filters.iter().flat_map(split_conjunction).filter(|own| !above.contains(own));
-    for filter in own.chain(above.iter().copied()) {
-        keep(filter, &scan.projected_schema, &mut estimate);
-    }
-    if let Some(fetch) = scan.fetch {
-        estimate.rows = estimate.rows.min(fetch as f64);
-    }
-    estimate
+    Estimate { rows, unfiltered: rows, columns }
 }
 
 fn filtered(filter: &Filter) -> Estimate {

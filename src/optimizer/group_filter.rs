@@ -29,6 +29,7 @@ use super::graph::unfiltered_domain;
 use super::join_order::inside;
 use super::rebuild::Model;
 use super::settings::Settings;
+use super::share::SharedTable;
 
 /// How the keys are called in a plan.
 const KEYS: &str = "__group_keys";
@@ -170,7 +171,10 @@ fn aggregated(plan: &LogicalPlan) -> Option<&LogicalPlan> {
 /// Whether a plan can be read twice and gives the same rows: a table with filters.
 fn is_filtered_table(plan: &LogicalPlan) -> bool {
     let is_plain = |plan: &LogicalPlan| match plan {
-        LogicalPlan::TableScan(scan) => scan.fetch.is_none(),
+        // Each copy of what is not shared after all would be computed for itself.
+        LogicalPlan::TableScan(scan) => {
+            scan.fetch.is_none() && SharedTable::of(scan).is_none_or(|table| table.is_settled())
+        }
         LogicalPlan::Filter(_) | LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => {
             !plan.expressions().iter().any(Expr::is_volatile)
         }

@@ -1,6 +1,7 @@
 //! Rules of our own for DataFusion's optimizer, each switched off by a [setting](Settings).
 //!
 //! ```text
+//! analyzed   share: plans that are needed several times become tables
 //! logical    … filters pushed down ──> group_filter ──> join_order ──> projections pushed down …
 //!                                          │                │
 //!                          collect: the joins of a plan taken apart
@@ -9,6 +10,7 @@
 //!                                                           │
 //!                          graph, search: the cheapest tree of joins; pure
 //!            … ──> filter_order: cheap and selective conditions first
+//!            … ──> share: computed once, or each for itself again
 //! physical   join_sides: hashes the side that join_order chose
 //!            spill_joins: sorts what memory does not hold instead of hashing it
 //!            … ──> kept_rows: windows and nested loops within memory
@@ -30,11 +32,12 @@ mod rebuild;
 mod search;
 mod selectivity;
 mod settings;
+mod share;
 mod spill_joins;
 
 use std::sync::Arc;
 
-use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::optimizer::{AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
@@ -45,10 +48,24 @@ use self::join_sides::JoinSides;
 use self::kept_rows::KeptRows;
 use self::settings::Memory;
 pub(crate) use self::settings::Settings;
+pub(crate) use self::share::SharingPlanner;
+use self::share::{MarkShared, SettleShared, ShowShared};
 use self::spill_joins::SpillJoins;
+
+/// The rule for plans that are not optimized yet, after DataFusion's.
+pub(crate) fn analyzer_rule() -> Arc<dyn AnalyzerRule + Send + Sync> {
+    Arc::new(MarkShared)
+}
 
 /// The rules for logical plans: DataFusion's with ours among them.
 pub(crate) fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = rules_for_parts();
+    rules.push(Arc::new(SettleShared));
+    rules
+}
+
+/// Those that a plan may be optimized by on its own that is a part of another.
+fn rules_for_parts() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     // Joins have their keys and tables their filters by then, and no projection is in between.
     let at = rules.iter().position(|rule| rule.name() == "push_down_filter");
@@ -70,6 +87,7 @@ pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
     // The shape of the plan is settled, and no filter refers to its operators yet.
     let at = position(&rules, "EnsureCooperative");
     rules.insert(at, Arc::new(KeptRows));
+    rules.push(Arc::new(ShowShared));
     rules
 }
 

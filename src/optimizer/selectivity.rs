@@ -70,6 +70,42 @@ pub(super) fn keep(filter: &Expr, schema: &DFSchema, estimate: &mut Estimate) {
     }
 }
 
+/// The filters without those that another one implies, such as `a = 1` does `a IN (1, 2)`: of those
+/// that name values of a column the one that names the fewest.
+pub(super) fn strongest<'a>(filters: impl Iterator<Item = &'a Expr>) -> Vec<&'a Expr> {
+    let mut all: Vec<(&Expr, Option<(&Column, usize)>)> = vec![];
+    for filter in filters {
+        let named = named(filter);
+        let same = all.iter_mut().find(|(_, other)| {
+            named.zip(*other).is_some_and(|((column, _), (other, _))| column == other)
+        });
+        match (same, named) {
+            (Some(other), Some((_, n))) if other.1.is_some_and(|(_, fewest)| n < fewest) => {
+                *other = (filter, named);
+            }
+            (Some(_), _) => {}
+            (None, _) => all.push((filter, named)),
+        }
+    }
+    all.into_iter().map(|(filter, _)| filter).collect()
+}
+
+/// The column of which a filter names values, and how many.
+fn named(filter: &Expr) -> Option<(&Column, usize)> {
+    match filter {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let ((column, n), (other, m)) = named(left).zip(named(right))?;
+            (column == other).then_some((column, n + m))
+        }
+        Expr::BinaryExpr(binary) => {
+            let (column, op, _) = comparison(binary)?;
+            (op == Operator::Eq).then_some((column, 1))
+        }
+        Expr::InList(InList { expr, list, negated: false }) => Some((column(expr)?, list.len())),
+        _ => None,
+    }
+}
+
 /// The fraction of rows for which `expr` is true.
 fn fraction(expr: &Expr, schema: &DFSchema, estimate: &Estimate) -> f64 {
     let of = |expr: &Expr| fraction(expr, schema, estimate);
@@ -270,6 +306,16 @@ mod tests {
         let (from, to) = (col("t.id").gt_eq(lit(901)), col("t.id").lt(lit(951)));
         assert!((40.0..60.0).contains(&kept(&[from, to])));
         assert!((40.0..60.0).contains(&kept(&[col("t.id").between(lit(901), lit(951))])));
+    }
+
+    #[test]
+    fn what_another_filter_implies_says_nothing() {
+        let few = col("t.day").in_list(vec![lit(1), lit(2), lit(3)], false);
+        let two = col("t.day").eq(lit(2)).or(col("t.day").eq(lit(3)));
+        let (one, range) = (col("t.day").eq(lit(3)), col("t.day").lt(lit(3)));
+        let other = col("t.id").eq(lit(3));
+        let all = [&few, &two, &range, &one, &other, &two];
+        assert_eq!(strongest(all.into_iter()), [&one, &range, &other]);
     }
 
     #[test]

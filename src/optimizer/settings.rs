@@ -20,6 +20,7 @@ pub(crate) struct Settings {
     pub(super) join_order: bool,
     pub(super) group_filter: bool,
     pub(super) filter_order: bool,
+    pub(super) share_plans: bool,
     pub(super) spill_joins: bool,
     /// What the statement may expect; not a setting of the user's.
     pub(super) memory: Memory,
@@ -48,6 +49,7 @@ impl Default for Settings {
             join_order: true,
             group_filter: true,
             filter_order: true,
+            share_plans: true,
             spill_joins: true,
             memory: Memory::Bytes(usize::MAX),
         }
@@ -100,6 +102,11 @@ impl Settings {
                 "filter_order",
                 &mut self.filter_order,
                 "Whether cheap and selective conditions are computed before the others.",
+            ),
+            (
+                "share_plans",
+                &mut self.share_plans,
+                "Whether a plan that is needed several times is computed once.",
             ),
             (
                 "spill_joins",

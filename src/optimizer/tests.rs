@@ -18,7 +18,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::{Settings, physical_rules, rules};
+use super::share::SharedTable;
+use super::{Settings, SharingPlanner, analyzer_rule, physical_rules, rules};
 
 /// A column: its name, its type, and its bounds as integers (decimals in cents, days since 1970).
 type Column = (&'static str, Kind, i64, i64);
@@ -211,12 +212,15 @@ impl TableProvider for Known {
 }
 
 /// The joins of a plan: `(hashed probing)` with a word for all but inner ones, `[…]` for what is
-/// aggregated, a star after a table with filters.
+/// aggregated, `shared:` before what is computed once for several places, a star after a table with filters.
 fn shape(plan: &LogicalPlan) -> String {
     match plan {
         LogicalPlan::TableScan(scan) => {
             let star = if scan.filters.is_empty() { "" } else { "*" };
-            format!("{}{star}", scan.table_name.table())
+            match SharedTable::of(scan) {
+                Some(shared) => format!("shared:{}", shape(shared.plan())),
+                None => format!("{}{star}", scan.table_name.table()),
+            }
         }
         LogicalPlan::Join(join) => {
             let kind = match join.join_type {
@@ -248,8 +252,10 @@ fn context(settings: Settings) -> SessionContext {
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
+        .with_analyzer_rule(analyzer_rule())
         .with_optimizer_rules(rules())
         .with_physical_optimizer_rules(physical_rules())
+        .with_query_planner(Arc::new(SharingPlanner))
         .build();
     let context = SessionContext::new_with_state(state);
     for (name, rows, columns) in TABLES {
@@ -297,7 +303,7 @@ async fn tpch_is_joined_in_a_good_order() {
         (12, "[(lineitem* orders)]"),
         (13, "[[(customer Left orders*)]]"),
         (14, "[(lineitem* part)]"),
-        (15, "([lineitem*] supplier)"),
+        (15, "(shared:[lineitem*] supplier)"),
         (16, "[[((part* partsupp) LeftAnti supplier*)]]"),
         (17, "[((part* [(keys:part* RightSemi lineitem)]) lineitem)]"),
         (18, "[((customer ([lineitem] RightSemi orders)) lineitem)]"),
@@ -322,7 +328,7 @@ async fn tpch_is_joined_in_a_good_order() {
 
 #[tokio::test]
 async fn rules_that_are_off_change_nothing() {
-    let context = context(Settings { join_order: false, group_filter: false, filter_order: true });
+    let context = context(Settings { join_order: false, group_filter: false, ..Settings::default() });
     let q18 = planned(&context, 18).await;
     assert_eq!(q18, "[(((customer orders) lineitem) LeftSemi [lineitem])]");
     assert!(!planned(&context, 17).await.contains("keys"));

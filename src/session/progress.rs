@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 
+use crate::exec::SharedExec;
+
 /// A handle on the progress of a session's current statement; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
@@ -76,6 +78,10 @@ impl Progress {
 
 fn scans(plan: &Arc<dyn ExecutionPlan>, visit: &mut impl FnMut(&Arc<dyn ExecutionPlan>)) {
     let children = plan.children();
+    if children.is_empty() && plan.downcast_ref::<SharedExec>().is_some() {
+        // What it reads is below another one.
+        return;
+    }
     if children.is_empty() {
         return visit(plan);
     }

@@ -1,7 +1,7 @@
 //! Random queries, answered as DuckDB answers them: joins of all kinds on small tables full of NULLs,
-//! with subqueries and aggregates, so that every way the optimizer can turn a plan round is taken.
-//! They are answered with plenty of memory, where joins are hashed, and with next to none, where they
-//! are sorted.
+//! with subqueries, aggregates and CTEs that are used several times, so that every way the optimizer
+//! can turn a plan round is taken. They are answered with plenty of memory, where joins are hashed, and
+//! with next to none, where they are sorted.
 //!
 //! `GOTGAN_QUERIES` says how many. A run prints its seed, and a failure that of its query:
 //! `GOTGAN_QUERIES_SEED=… GOTGAN_QUERIES=1 cargo test --test it queries` repeats it.
@@ -132,9 +132,8 @@ fn is_refused(error: &Error) -> bool {
 /// Which rule gives the wrong answer.
 async fn whose(warehouse: &Warehouse, query: &str, expected: &Rows) -> String {
     let mut wrong = vec![];
-    for rules in
-        [&["join_order"][..], &["group_filter"], &["join_order", "group_filter"], &["spill_joins"]]
-    {
+    let all = ["join_order", "group_filter", "share_plans", "spill_joins"];
+    for rules in all.iter().map(std::slice::from_ref).chain([&all[..]]) {
         let mut session = warehouse.session();
         for rule in rules {
             session.sql(&format!("SET gotgan.{rule} = false")).await.unwrap();

@@ -10,8 +10,8 @@ pub(super) struct Writer {
     n_names: usize,
     /// Joins that may still multiply the rows by much.
     wide: usize,
-    /// Whether the query has a common table expression `c`.
-    has_common: bool,
+    /// The common table expressions of the query, with the columns `k`, `j` and `v`.
+    common: Vec<&'static str>,
 }
 
 /// Something in FROM.
@@ -24,18 +24,11 @@ struct Relation {
 
 impl Writer {
     pub(super) fn new(seed: u64) -> Self {
-        Self { rng: Rng::with_seed(seed), n_names: 0, wide: 1, has_common: false }
+        Self { rng: Rng::with_seed(seed), n_names: 0, wide: 1, common: vec![] }
     }
 
     pub(super) fn query(&mut self) -> String {
-        self.has_common = self.one_in(5);
-        let common = match self.has_common {
-            true => {
-                let body = self.grouped();
-                format!("WITH c AS ({body}) ")
-            }
-            false => String::new(),
-        };
+        let common = self.common();
         let n_relations = 2 + self.below(6);
         let (from, relations, mut filters) = self.from(n_relations);
         for _ in 0..self.below(4) {
@@ -56,6 +49,36 @@ impl Writer {
             _ => self.groups(&relations, &from, &filter),
         };
         format!("{common}{body}")
+    }
+
+    /// WITH, or nothing.
+    fn common(&mut self) -> String {
+        if self.below(5) < 3 {
+            return String::new();
+        }
+        let (one, other) = (self.table(), self.table());
+        let body = match self.below(8) {
+            0 => format!("SELECT DISTINCT k, j, v FROM {one}"),
+            1 => format!("SELECT k, j, max(v) AS v FROM {one} GROUP BY k, j"),
+            2 => format!("SELECT k, j, sum(v) OVER (PARTITION BY k) AS v FROM {one}"),
+            3 => format!(
+                "SELECT a.k, max(b.j) AS j, sum(a.v) AS v FROM {one} AS a JOIN {other} AS b \
+                 ON a.k = b.k GROUP BY a.k"
+            ),
+            4 | 5 => format!(
+                "SELECT k, 1 AS j, max(v) AS v FROM {one} GROUP BY k UNION ALL \
+                 SELECT k, 2 AS j, min(v) AS v FROM {other} GROUP BY k"
+            ),
+            _ => self.grouped(),
+        };
+        self.common = vec!["c"];
+        if self.one_in(4) {
+            self.common.push("d");
+            let filter = if self.one_in(2) { " WHERE j > 1" } else { "" };
+            let other = format!("SELECT k, min(j) AS j, sum(v) AS v FROM c{filter} GROUP BY k");
+            return format!("WITH c AS ({body}), d AS ({other}) ");
+        }
+        format!("WITH c AS ({body}) ")
     }
 
     fn plain(&mut self, relations: &[Relation], how: &str, from: &str, filter: &str) -> String {
@@ -122,10 +145,11 @@ impl Writer {
         (from, relations, filters)
     }
 
-    /// A table, a derived one, or the common one.
+    /// A table, a derived one, or a common one.
     fn relation(&mut self) -> (String, Relation) {
         let name = self.name();
         let (text, is_whole) = match self.below(8) {
+            _ if !self.common.is_empty() && self.one_in(3) => (self.some_common(), false),
             0 => (format!("({})", self.grouped()), false),
             1 => {
                 let table = self.table();
@@ -133,11 +157,30 @@ impl Writer {
                 let filter = self.simple_filter(&[inner]);
                 (format!("(SELECT * FROM {table} AS i WHERE {filter})"), true)
             }
-            2 if self.has_common => ("c".to_owned(), false),
             3 => (format!("(SELECT DISTINCT k, j, v FROM {})", self.table()), false),
             _ => (self.table().to_owned(), true),
         };
         (format!("{text} AS {name}"), Relation { name, is_whole })
+    }
+
+    /// A common table expression, or some of its rows.
+    fn some_common(&mut self) -> String {
+        let chosen = self.below(self.common.len());
+        let common = self.common[chosen].to_owned();
+        if self.one_in(2) {
+            return common;
+        }
+        let inner = Relation { name: common.clone(), is_whole: false };
+        let filter = self.simple_filter(&[inner]);
+        format!("(SELECT * FROM {common} WHERE {filter})")
+    }
+
+    /// What a subquery reads: a table, or a common table expression.
+    fn source(&mut self) -> (String, bool) {
+        match !self.common.is_empty() && self.one_in(2) {
+            true => (self.some_common(), false),
+            false => (self.table().to_owned(), true),
+        }
     }
 
     fn grouped(&mut self) -> String {
@@ -221,7 +264,7 @@ impl Writer {
 
     fn exists(&mut self, relations: &[Relation]) -> String {
         let outer = self.pick(relations).name.clone();
-        let (table, name) = (self.table(), self.name());
+        let ((table, _), name) = (self.source(), self.name());
         let mut filter = format!("{name}.k = {outer}.k");
         if self.one_in(3) {
             filter = format!("{filter} AND {name}.v {} {outer}.v", self.comparison());
@@ -237,7 +280,7 @@ impl Writer {
 
     fn is_in(&mut self, relations: &[Relation], how: &str) -> String {
         let outer = self.pick(relations).name.clone();
-        let (table, name) = (self.table(), self.name());
+        let ((table, is_whole), name) = (self.source(), self.name());
         let from = match self.one_in(3) {
             true => {
                 let (other, second) = (self.table(), self.name());
@@ -245,7 +288,7 @@ impl Writer {
             }
             false => format!("{table} AS {name}"),
         };
-        let inner = Relation { name: name.clone(), is_whole: true };
+        let inner = Relation { name: name.clone(), is_whole };
         let mut filter = self.simple_filter(&[inner]);
         if how == "IN" && self.one_in(3) {
             filter = format!("{filter} AND {name}.j = {outer}.j");
@@ -256,7 +299,7 @@ impl Writer {
     /// A comparison with an aggregate, for each row or of everything.
     fn scalar(&mut self, relations: &[Relation]) -> String {
         let outer = self.pick(relations).name.clone();
-        let (table, name) = (self.table(), self.name());
+        let ((table, _), name) = (self.source(), self.name());
         let aggregate = ["max", "min", "sum", "count"][self.below(4)];
         let filter = match self.below(4) {
             0 => String::new(),
