@@ -287,7 +287,7 @@ fn places_among(places: &BooleanBuffer, rows: &BooleanBuffer) -> BooleanBuffer {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int32Array, record_batch};
+    use arrow::array::Int32Array;
     use datafusion::logical_expr::Operator;
     use datafusion::physical_expr::expressions::{BinaryExpr, col, lit};
 
@@ -308,10 +308,13 @@ mod tests {
             let value = move |i: i32| (i % null != 0).then_some(i % n);
             Int32Array::from((0..1000).map(value).collect::<Vec<_>>())
         };
-        let schema = record_batch!(("a", Int32, [0]), ("b", Int32, [0]), ("c", Int32, [0]));
-        let columns: Vec<ArrayRef> =
-            vec![Arc::new(every(1000, 1001)), Arc::new(every(10, 7)), Arc::new(every(3, 11))];
-        RecordBatch::try_new(schema.unwrap().schema(), columns).unwrap()
+        let columns: [(&str, ArrayRef); 3] = [
+            ("a", Arc::new(every(1000, 1001))),
+            ("b", Arc::new(every(10, 7))),
+            ("c", Arc::new(every(3, 11))),
+        ];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, all)| (name, all, true)))
+            .unwrap()
     }
 
     #[test]

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The output is that of DataFusion's partial aggregate with grouping sets: all keys, NULL where a set
-//! has them not, `__grouping_id`, and the states, which the final aggregate merges. An aggregate over
-//! the empty set gives a row even if there is no input, so `()` always gives one.
+//! has them not, `__grouping_id`, and the states, which the final aggregate merges. Of nothing there is
+//! still a total: what `()` gives without input is left to that aggregate itself.
 //!
 //! Groups are held until their chunk of input is at its end. What is left out: order (the final
 //! aggregate asks for none), and groups of several chunks are put together by the final aggregate.
@@ -27,19 +27,20 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, lit};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::aggregates::{
     AggregateExec, AggregateMode, PhysicalGroupBy, evaluate_group_by,
 };
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
-    PlanProperties, common,
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
+    Partitioning, PlanProperties, ReplaceChildrenOptions, common,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -68,6 +69,8 @@ struct Sets {
     aggregates: Vec<Arc<AggregateFunctionExpr>>,
     /// Of the rows before any aggregate.
     raw: SchemaRef,
+    /// What gives the output of no input.
+    of_nothing: Arc<dyn ExecutionPlan>,
 }
 
 #[derive(Debug)]
@@ -89,7 +92,13 @@ impl GroupingSetsExec {
             sets.push(GroupingSet { keys: keys.map(|(key, _)| key).collect(), id });
         }
         sets.sort_by_key(|set| std::cmp::Reverse(set.keys.len()));
+        let nothing = Arc::new(EmptyExec::new(partial.input().schema()));
+        let of_nothing = Arc::new(partial.clone()).replace_children(
+            vec![nothing],
+            ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute),
+        )?;
         let sets = Arc::new(Sets {
+            of_nothing,
             sets,
             n_keys: group_by.expr().len(),
             grouped: input.schema(),
@@ -186,6 +195,7 @@ impl ExecutionPlan for GroupingSetsExec {
             memory: memory.register(context.memory_pool()),
             context,
             metrics: BaselineMetrics::new(&self.metrics, partition),
+            is_first: true,
             has_ended: false,
         };
         let (sets, metrics) = (Arc::clone(&self.sets), chunks.metrics.clone());
@@ -203,8 +213,13 @@ impl ExecutionPlan for GroupingSetsExec {
     }
 }
 
-/// Groups of one of the sets, by its index: its keys and states.
-type Groups = (usize, RecordBatch);
+/// What goes out.
+enum Groups {
+    /// Keys and states of one of the sets, by its index.
+    Of(usize, RecordBatch),
+    /// All columns.
+    Whole(RecordBatch),
+}
 
 /// The input, so much of it at once as there is room for.
 struct Chunks {
@@ -213,6 +228,7 @@ struct Chunks {
     memory: MemoryReservation,
     context: Arc<TaskContext>,
     metrics: BaselineMetrics,
+    is_first: bool,
     has_ended: bool,
 }
 
@@ -225,8 +241,16 @@ impl Chunks {
         let chunk = self.read().await?;
         let elapsed = self.metrics.elapsed_compute().clone();
         let timer = elapsed.timer();
-        let groups = self.sets.of(&chunk, &self.context).await?;
+        let groups = match chunk.is_empty() && self.is_first {
+            true => {
+                let of_nothing = self.sets.of_nothing.execute(0, Arc::clone(&self.context))?;
+                let batches = common::collect(of_nothing).await?;
+                batches.into_iter().map(Groups::Whole).collect()
+            }
+            false => self.sets.of(&chunk, &self.context).await?,
+        };
         timer.done();
+        self.is_first = false;
         Ok(Some((groups, self)))
     }
 
@@ -263,16 +287,20 @@ impl Sets {
                     |from: &GroupingSet| set.keys.iter().all(|key| from.keys.contains(key));
                 let before = made.iter().filter(|(from, _)| has_keys(from));
                 let smallest = before.min_by_key(|(_, groups)| n_rows(groups));
-                let (keys, from) = match smallest {
-                    Some((from, groups)) => (&from.keys, groups.as_slice()),
-                    None => (&all_keys, chunk),
-                };
-                self.regrouped(keys, from, &set.keys, context).await?
+                match smallest {
+                    Some((from, groups)) if from.keys == set.keys => groups.clone(),
+                    Some((from, groups)) => {
+                        self.regrouped(&from.keys, groups, &set.keys, context).await?
+                    }
+                    None => self.regrouped(&all_keys, chunk, &set.keys, context).await?,
+                }
             };
             made.push((set, groups));
         }
-        let groups = made.into_iter().enumerate();
-        Ok(groups.flat_map(|(set, (_, all))| all.into_iter().map(move |one| (set, one))).collect())
+        let of = |(set, (_, groups)): (usize, (_, Vec<RecordBatch>))| {
+            groups.into_iter().map(move |batch| Groups::Of(set, batch))
+        };
+        Ok(made.into_iter().enumerate().flat_map(of).collect())
     }
 
     /// Groups by some of the keys that groups are of.
@@ -283,34 +311,47 @@ impl Sets {
         keys: &[usize],
         context: &Arc<TaskContext>,
     ) -> Result<Vec<RecordBatch>> {
-        if groups.is_empty() && !keys.is_empty() {
-            return Ok(vec![]);
-        }
-        let kept = of.iter().enumerate().filter(|(_, key)| keys.contains(key)).map(|(at, _)| at);
-        let states = self.grouped.fields().len() - self.n_keys;
-        let columns: Vec<usize> = kept.chain(of.len()..of.len() + states).collect();
-        let groups: Result<Vec<_>, _> = groups.iter().map(|batch| batch.project(&columns)).collect();
-        let fields = keys.iter().copied().chain(self.n_keys..self.n_keys + states);
+        let n_states = self.grouped.fields().len() - self.n_keys;
+        // By no key is by one that is always the same: an aggregate without any has other states.
+        let kept: Vec<usize> = if keys.is_empty() { of[..1].to_vec() } else { keys.to_vec() };
+        let fields = kept.iter().copied().chain(self.n_keys..self.n_keys + n_states);
         let schema = Arc::new(self.grouped.project(&fields.collect::<Vec<_>>())?);
+        let places = of.iter().enumerate().filter(|(_, key)| kept.contains(key));
+        let places = places.map(|(place, _)| place).chain(of.len()..of.len() + n_states);
+        let places: Vec<usize> = places.collect();
+        let groups: Result<Vec<_>, _> = groups.iter().map(|batch| batch.project(&places)).collect();
         let input = MemorySourceConfig::try_new_exec(&[groups?], Arc::clone(&schema), None)?;
-        let key = |at: usize| {
-            let name = schema.field(at).name().clone();
-            (Arc::new(Column::new(&name, at)) as Arc<dyn PhysicalExpr>, name)
+        let key = |place: usize| {
+            let name = schema.field(place).name().clone();
+            let key: Arc<dyn PhysicalExpr> = match keys.is_empty() {
+                true => lit(true),
+                false => Arc::new(Column::new(&name, place)),
+            };
+            (key, name)
         };
         let aggregate = AggregateExec::try_new(
             AggregateMode::PartialReduce,
-            PhysicalGroupBy::new_single((0..keys.len()).map(key).collect()),
+            PhysicalGroupBy::new_single((0..kept.len()).map(key).collect()),
             self.aggregates.clone(),
             vec![None; self.aggregates.len()],
             input,
             Arc::clone(&self.raw),
         )?;
-        common::collect(aggregate.execute(0, Arc::clone(context))?).await
+        let mut groups = common::collect(aggregate.execute(0, Arc::clone(context))?).await?;
+        if keys.is_empty() {
+            let states: Vec<usize> = (1..=n_states).collect();
+            groups = groups.iter().map(|batch| batch.project(&states)).collect::<Result<_, _>>()?;
+        }
+        Ok(groups)
     }
 
     /// The groups of a set with all columns of the output.
-    fn widened(&self, (set, groups): Groups) -> Result<RecordBatch> {
-        let (set, n_rows) = (&self.sets[set], groups.num_rows());
+    fn widened(&self, groups: Groups) -> Result<RecordBatch> {
+        let (set, groups) = match groups {
+            Groups::Of(set, groups) => (&self.sets[set], groups),
+            Groups::Whole(batch) => return Ok(batch),
+        };
+        let n_rows = groups.num_rows();
         let mut given = groups.columns().iter().cloned();
         let mut columns = Vec::with_capacity(self.output.fields().len());
         for (key, field) in self.output.fields().iter().take(self.n_keys).enumerate() {
