@@ -60,8 +60,8 @@
 //! - **A query**: text → [`Script`] (statements with their places) → [`Session::execute`] pins a
 //!   snapshot → names are resolved once, asynchronously, to just the tables the statement names →
 //!   DataFusion plans, with rules of ours in `optimizer` that order joins by the catalog's
-//!   statistics → `table::LakeTable` leaves out files by theirs, without opening one, and yields a
-//!   plain Parquet scan.
+//!   statistics, and operators of ours in `exec` → `table::LakeTable` leaves out files by theirs,
+//!   without opening one, and yields a plain Parquet scan.
 //! - **A write**: the same up to the plan → `write::write`, one Parquet writer per partition, the
 //!   statistics gathered from the footers → staged [`catalog::model::Changes`] →
 //!   [`catalog::Catalog::commit`]: lock, check for conflicts, number, insert rows, and all of that
@@ -85,6 +85,7 @@
 //! | what a statement does when memory runs out | `memory/`, `optimizer/spill_joins.rs`, `exec/` | `tests/it/memory.rs` |
 //! | the order of joins, or an estimate | `optimizer/`, a pin of `optimizer/tests.rs` | `tests/it/queries.rs`, `tests/slt/optimizer/` |
 //! | what is computed once for several places | `optimizer/share.rs`, `exec/shared.rs` | `tests/slt/optimizer/share_plans.slt`, `tests/it/queries.rs` |
+//! | an operator | `exec/`, what plans it in `optimizer/` | `tests/it/queries.rs`, `tests/slt/optimizer/` |
 //! | a table function | `session/readers.rs` | `tests/slt/` |
 //! | the change feed | `catalog/feed.rs` (which files), `table/feed/` (which rows), `session/feed.rs` (arguments) | `tests/slt/changes/`, `tests/it/feed.rs` |
 //! | what differs between SQLite and PostgreSQL | `catalog/backend/` | `tests/it/postgres.rs`; all of `tests/slt` runs on both |

@@ -3,10 +3,14 @@
 //!
 //! They know of no table and no catalog; [`crate::optimizer`] puts them into plans.
 
+mod conjunction;
+mod grouping_sets;
 mod once;
 mod shared;
 mod window;
 
+pub(crate) use self::conjunction::ConjunctionExec;
+pub(crate) use self::grouping_sets::GroupingSetsExec;
 pub(crate) use self::once::OnceExec;
 pub(crate) use self::shared::{SharedExec, SharedInput};
 pub(crate) use self::window::GroupedWindowExec;

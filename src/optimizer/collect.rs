@@ -1,9 +1,14 @@
 //! The joins of a plan taken apart: its relations, and all that is asked of them together.
 //!
-//! Inner joins, the semi and anti joins among them, and filters and projections between them that
-//! only choose columns, are one [`Joins`]; [`super::rebuild`] puts one together again in any order.
-//! Everything else is a relation as it is: outer joins, aggregates, limits, derived tables. So are
+//! Inner joins, the semi, anti and outer joins among them, and filters and projections between them
+//! that only choose columns, are one [`Joins`]; [`super::rebuild`] puts one together again in any order.
+//! Everything else is a relation as it is: full joins, aggregates, limits, derived tables. So are
 //! joins with volatile conditions, and those whose columns could be confused with another's.
+//!
+//! What a semi, anti or outer join looks into is *attached* to the relations whose columns decide
+//! about a match, and comes behind them. That an outer join may come behind any other,
+//! `(a LEFT b) JOIN c = (a JOIN c) LEFT b`, holds if no key of `b` joins `c`; where one does, outer
+//! joins are relations as they are.
 
 use std::collections::{HashMap, HashSet};
 
@@ -31,25 +36,53 @@ pub(super) struct Joins {
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     pub(super) plan: LogicalPlan,
-    /// How it filters the others; `None` if its columns are joined to theirs.
-    pub(super) filtering: Option<Filtering>,
+    /// How it is attached to the others; `None` if it is joined to them.
+    pub(super) attached: Option<Attached>,
 }
 
-/// A semi or anti join without its inputs.
+impl Part {
+    /// Whether its columns are in the result.
+    fn has_columns(&self) -> bool {
+        self.attached.as_ref().is_none_or(|attached| attached.kind == Kind::Outer)
+    }
+}
+
+/// A semi, anti or outer join without its inputs.
 #[derive(Debug, Clone)]
-pub(super) struct Filtering {
-    /// Keys of what is filtered, and those they are looked for among.
+pub(super) struct Attached {
+    pub(super) kind: Kind,
+    /// Keys of what it is attached to, and those they are looked for among.
     pub(super) on: Vec<(Expr, Expr)>,
     pub(super) filter: Option<Expr>,
-    /// Whether rows with a match are dropped.
-    pub(super) is_anti: bool,
     pub(super) null_equality: NullEquality,
     /// `NOT IN`: a NULL among the keys drops every row.
     pub(super) is_null_aware: bool,
 }
 
-impl Filtering {
-    /// Everything it looks at in the rows that it filters, and perhaps in the others.
+/// What becomes of rows with a match, and of those without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Those with a match are kept.
+    Semi,
+    /// Those without a match are kept.
+    Anti,
+    /// All are kept, and the columns of the matches added.
+    Outer,
+}
+
+impl Kind {
+    /// The join of rows on the left with what is attached on the right.
+    pub(super) fn from_left(self) -> JoinType {
+        match self {
+            Self::Semi => JoinType::LeftSemi,
+            Self::Anti => JoinType::LeftAnti,
+            Self::Outer => JoinType::Left,
+        }
+    }
+}
+
+impl Attached {
+    /// Everything it looks at in the rows that it is attached to, and perhaps in its own.
     fn expressions(&self) -> impl Iterator<Item = &Expr> {
         self.on.iter().map(|(own, _)| own).chain(&self.filter)
     }
@@ -57,50 +90,64 @@ impl Filtering {
 
 /// The joins at the top of a plan; `None` if there is none that could be in another order.
 pub(super) fn collect(plan: &LogicalPlan) -> Option<Joins> {
-    let joins = apart(plan)?;
+    let mut joins = apart(plan, OuterJoins::Attached)?;
+    if joins.has_keys_of_outer_joins() {
+        joins = apart(plan, OuterJoins::Whole)?;
+    }
     (joins.parts.len() > 1).then_some(joins)
 }
 
+/// What becomes of outer joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OuterJoins {
+    Attached,
+    /// They are relations as they are.
+    Whole,
+}
+
 #[recursive::recursive]
-fn apart(plan: &LogicalPlan) -> Option<Joins> {
+fn apart(plan: &LogicalPlan, outer: OuterJoins) -> Option<Joins> {
     match plan {
         LogicalPlan::Filter(Filter { predicate, input, .. }) if is_movable(predicate) => {
-            let mut joins = apart(input)?;
+            let mut joins = apart(input, outer)?;
             joins.conditions.extend(split_conjunction(predicate).into_iter().cloned());
             Some(joins)
         }
         LogicalPlan::Projection(Projection { expr, input, .. })
             if expr.iter().all(|expr| matches!(expr, Expr::Column(_))) =>
         {
-            apart(input)
+            apart(input, outer)
         }
-        LogicalPlan::Join(join) => of_join(join),
+        LogicalPlan::Join(join) => of_join(join, outer),
         _ => None,
     }
 }
 
-fn of_join(join: &Join) -> Option<Joins> {
+fn of_join(join: &Join, outer: OuterJoins) -> Option<Joins> {
     let conditions = join.on.iter().flat_map(|(l, r)| [l, r]).chain(&join.filter);
     if !conditions.into_iter().all(is_movable) {
         return None;
     }
-    let (outer, inner) = (&join.left, &join.right);
+    let (left, right) = (&join.left, &join.right);
     match join.join_type {
+        JoinType::Left | JoinType::Right if outer == OuterJoins::Whole => None,
         JoinType::Inner if join.null_equality == NullEquality::NullEqualsNothing => {
-            inner_join(join)
+            inner_join(join, outer)
         }
-        JoinType::LeftSemi | JoinType::LeftAnti => filtering(join, outer, inner, join.on.clone()),
-        JoinType::RightSemi | JoinType::RightAnti => {
+        JoinType::LeftSemi | JoinType::LeftAnti | JoinType::Left => {
+            attached(join, left, right, join.on.clone(), outer)
+        }
+        JoinType::RightSemi | JoinType::RightAnti | JoinType::Right => {
             let on = join.on.iter().map(|(l, r)| (r.clone(), l.clone()));
-            filtering(join, inner, outer, on.collect())
+            attached(join, right, left, on.collect(), outer)
         }
         _ => None,
     }
 }
 
-fn inner_join(join: &Join) -> Option<Joins> {
-    let mut left = apart(&join.left).unwrap_or_else(|| relation(&join.left));
-    let mut right = apart(&join.right).unwrap_or_else(|| relation(&join.right));
+fn inner_join(join: &Join, outer: OuterJoins) -> Option<Joins> {
+    let mut left = apart(&join.left, outer).unwrap_or_else(|| relation(&join.left));
+    let mut right = apart(&join.right, outer).unwrap_or_else(|| relation(&join.right));
     // What a side hides may be confused with the other: then it is one relation.
     if !fit(&left, &right) {
         right = relation(&join.right);
@@ -121,32 +168,35 @@ fn inner_join(join: &Join) -> Option<Joins> {
     Some(left)
 }
 
-/// A semi or anti join of `outer` with what is looked for in `inner`.
-fn filtering(
+/// A semi, anti or outer join of `rows` with what is looked for in `among`.
+fn attached(
     join: &Join,
-    outer: &LogicalPlan,
-    inner: &LogicalPlan,
+    rows: &LogicalPlan,
+    among: &LogicalPlan,
     on: Vec<(Expr, Expr)>,
+    outer: OuterJoins,
 ) -> Option<Joins> {
-    let filtering = Filtering {
-        on,
-        filter: join.filter.clone(),
-        is_anti: matches!(join.join_type, JoinType::LeftAnti | JoinType::RightAnti),
-        null_equality: join.null_equality,
-        is_null_aware: join.null_aware,
+    let kind = match join.join_type {
+        JoinType::Left | JoinType::Right => Kind::Outer,
+        JoinType::LeftAnti | JoinType::RightAnti => Kind::Anti,
+        _ => Kind::Semi,
     };
-    let mut joins = apart(outer).unwrap_or_else(|| relation(outer));
-    if !fit(&joins, &relation(inner)) {
-        joins = relation(outer);
+    let (filter, null_equality) = (join.filter.clone(), join.null_equality);
+    let attached = Attached { kind, on, filter, null_equality, is_null_aware: join.null_aware };
+    let mut joins = apart(rows, outer).unwrap_or_else(|| relation(rows));
+    if !fit(&joins, &relation(among)) {
+        joins = relation(rows);
     }
-    let looks_at_rows = filtering.expressions().any(|expr| !joins.relations(expr).is_empty());
-    if !fit(&joins, &relation(inner)) || !looks_at_rows {
+    let looks_at_rows = attached.expressions().any(|expr| !joins.relations(expr).is_empty());
+    if !fit(&joins, &relation(among)) || !looks_at_rows {
         return None;
     }
     let added = JoinTree::Leaf(joins.parts.len());
-    joins.parts.push(Part { plan: inner.clone(), filtering: Some(filtering) });
+    joins.parts.push(Part { plan: among.clone(), attached: Some(attached) });
     joins.tree = match join.join_type {
-        JoinType::RightSemi | JoinType::RightAnti => JoinTree::join(added, joins.tree),
+        JoinType::RightSemi | JoinType::RightAnti | JoinType::Right => {
+            JoinTree::join(added, joins.tree)
+        }
         _ => JoinTree::join(joins.tree, added),
     };
     Some(joins)
@@ -155,7 +205,7 @@ fn filtering(
 /// A plan as a relation.
 fn relation(plan: &LogicalPlan) -> Joins {
     Joins {
-        parts: vec![Part { plan: plan.clone(), filtering: None }],
+        parts: vec![Part { plan: plan.clone(), attached: None }],
         equalities: vec![],
         conditions: vec![],
         tree: JoinTree::Leaf(0),
@@ -193,28 +243,50 @@ fn is_movable(expr: &Expr) -> bool {
 }
 
 impl Joins {
-    /// The relations whose columns an expression needs, those that filter left out.
+    /// The relations whose columns an expression needs.
     pub(super) fn relations(&self, expr: &Expr) -> Relations {
         let mut found = Relations::default();
         for column in expr.column_refs() {
-            let has =
-                |part: &Part| part.filtering.is_none() && part.plan.schema().has_column(column);
+            let has = |part: &Part| part.has_columns() && part.plan.schema().has_column(column);
             found = found
                 .union(self.parts.iter().position(has).map(Relations::one).unwrap_or_default());
         }
         found
     }
 
-    /// The one relation whose columns an expression needs.
+    /// The one relation whose columns an expression needs, if it is joined.
     pub(super) fn only_relation(&self, expr: &Expr) -> Option<usize> {
         let relations = self.relations(expr);
-        relations.iter().next().filter(|_| relations.len() == 1)
+        let only = relations.iter().next().filter(|_| relations.len() == 1);
+        only.filter(|index| self.parts[*index].attached.is_none())
     }
 
-    /// The relations that a part needs to filter.
-    pub(super) fn needs(&self, filtering: &Filtering) -> Relations {
-        let expressions = filtering.expressions().map(|expr| self.relations(expr));
-        expressions.fold(Relations::default(), Relations::union)
+    /// Whether inner joins have a key that an outer join adds.
+    fn has_keys_of_outer_joins(&self) -> bool {
+        let outer = self.parts.iter().enumerate().filter(|(_, part)| part.attached.is_some());
+        let outer: Relations = outer.map(|(index, _)| index).collect();
+        let mut keys = self.equalities.iter().flat_map(|(left, right)| [left, right]);
+        keys.any(|key| self.relations(key).intersects(outer))
+    }
+
+    /// The relations that one is attached to.
+    pub(super) fn needs(&self, index: usize) -> Relations {
+        let attached = self.parts[index].attached.iter();
+        let expressions = attached.flat_map(Attached::expressions);
+        let needs = expressions.map(|expr| self.relations(expr));
+        needs.fold(Relations::default(), Relations::union).without(Relations::one(index))
+    }
+
+    /// The same with all that those among them which are attached are attached to.
+    pub(super) fn with_needs(&self, mut relations: Relations) -> Relations {
+        loop {
+            let needs = relations.iter().map(|index| self.needs(index));
+            let all = needs.fold(relations, Relations::union);
+            if all == relations {
+                return all;
+            }
+            relations = all;
+        }
     }
 
     /// Moves conditions that are plain equalities of two relations to the others.

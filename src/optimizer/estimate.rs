@@ -23,6 +23,8 @@ use super::share::SharedTable;
 const UNKNOWN_ROWS: f64 = 1000.0;
 /// The fraction of groups that a condition on what is aggregated picks.
 const HAVING: f64 = 0.1;
+/// At most this fraction of rows is thought to have a match where it is asked which have none.
+const MATCHED: f64 = 0.9;
 /// At most this fraction of rows are groups of their own, unless their values were counted.
 const GROUPS: f64 = 0.5;
 
@@ -46,14 +48,15 @@ pub(super) struct ColumnEstimate {
     pub(super) kept: f64,
     pub(super) low: Option<f64>,
     pub(super) high: Option<f64>,
-    pub(super) has_nulls: Option<bool>,
+    /// The fraction of rows in which it is NULL.
+    pub(super) nulls: Option<f64>,
 }
 
 impl ColumnEstimate {
     /// A column of which nothing is known but that `rows` have it.
     pub(super) fn unknown(rows: f64) -> Self {
         let basis = Basis::Rows;
-        Self { distinct: rows, basis, kept: 1.0, low: None, high: None, has_nulls: None }
+        Self { distinct: rows, basis, kept: 1.0, low: None, high: None, nulls: None }
     }
 
     /// How many values filters leave.
@@ -68,8 +71,8 @@ impl ColumnEstimate {
 
     fn constant(value: &ScalarValue) -> Self {
         let at = number(value);
-        let has_nulls = Some(value.is_null());
-        Self { distinct: 1.0, basis: Basis::Range, kept: 1.0, low: at, high: at, has_nulls }
+        let nulls = Some(if value.is_null() { 1.0 } else { 0.0 });
+        Self { distinct: 1.0, basis: Basis::Range, kept: 1.0, low: at, high: at, nulls }
     }
 
     fn of_statistics(statistics: &ColumnStatistics, data_type: &DataType, rows: f64) -> Self {
@@ -83,9 +86,9 @@ impl ColumnEstimate {
             (None, Some(held)) => (held, Basis::Range),
             (None, None) => (rows, Basis::Rows),
         };
-        let has_nulls = statistics.null_count.get_value().map(|count| *count > 0);
+        let nulls = statistics.null_count.get_value().map(|count| (*count as f64 / rows).min(1.0));
         let distinct = distinct.min(rows).max(1.0);
-        Self { distinct, basis, kept: 1.0, low, high, has_nulls }
+        Self { distinct, basis, kept: 1.0, low, high, nulls }
     }
 }
 
@@ -112,6 +115,17 @@ impl Estimate {
             _ => None,
         }
         .unwrap_or_else(|| ColumnEstimate::unknown(self.unfiltered))
+    }
+
+    /// The same with NULL in all columns of a fraction of the rows.
+    fn missing(mut self, fraction: f64) -> Self {
+        if fraction > 0.0 {
+            for column in &mut self.columns {
+                let own = column.nulls.unwrap_or_default();
+                column.nulls = Some((fraction + (1.0 - fraction) * own).min(1.0));
+            }
+        }
+        self
     }
 
     /// The same with other rows, as of something that is no longer the table it was.
@@ -312,18 +326,30 @@ fn joined(join: &Join) -> Estimate {
         });
         one.rows * matched(&keys.collect::<Vec<_>>(), one.unfiltered, other.rows)
     };
+    // That nothing is left is a guess too far.
+    let left_over =
+        |one: &Estimate, other: &Estimate| one.rows - kept(one, other).min(MATCHED * one.rows);
     let rows = match join.join_type {
         JoinType::Inner => inner,
         JoinType::Left => inner.max(left.rows),
         JoinType::Right => inner.max(right.rows),
         JoinType::Full => inner.max(left.rows + right.rows),
         JoinType::LeftSemi => kept(&left, &right),
-        JoinType::LeftAnti => left.rows - kept(&left, &right).min(0.9 * left.rows),
+        JoinType::LeftAnti => left_over(&left, &right),
         JoinType::RightSemi => kept(&right, &left),
-        JoinType::RightAnti => right.rows - kept(&right, &left).min(0.9 * right.rows),
+        JoinType::RightAnti => left_over(&right, &left),
         JoinType::LeftMark => left.rows,
         JoinType::RightMark => right.rows,
     };
+    let of_left = match join.join_type {
+        JoinType::Right | JoinType::Full => left_over(&right, &left) / rows.max(1.0),
+        _ => 0.0,
+    };
+    let of_right = match join.join_type {
+        JoinType::Left | JoinType::Full => left_over(&left, &right) / rows.max(1.0),
+        _ => 0.0,
+    };
+    let (left, right) = (left.missing(of_left), right.missing(of_right));
     let mut columns = match join.join_type {
         JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => left.columns,
         JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => right.columns,
@@ -373,6 +399,14 @@ pub(super) fn matched(
         all = f64::min(all, unfiltered);
     }
     (f64::min(found, rows) / all.max(1.0)).clamp(0.0, 1.0)
+}
+
+/// How many different values pairs of keys have, of which the first are from a table of `unfiltered`
+/// rows.
+pub(super) fn values(keys: &[(ColumnEstimate, ColumnEstimate)], unfiltered: f64) -> f64 {
+    let domains =
+        keys.iter().map(|(own, other)| unfiltered_domain(&[own.as_key(0), other.as_key(1)]));
+    f64::min(domains.product(), unfiltered).max(1.0)
 }
 
 /// A value on a line, for comparisons among those of one type.

@@ -6,8 +6,9 @@
 //! equal form a class, and joining one more relation by a class keeps one row in as many as the
 //! class has values: the *domain* of the class.
 //!
-//! Semi and anti joins are part of the graph: what they look into is a relation, too, which adds no
-//! column, keeps a fraction of the rows, and can be joined once all that it looks at is there.
+//! Semi, anti and outer joins are part of the graph: what they look into is a relation, too, which keeps
+//! a fraction of the rows, of an outer join one or more, and can be joined once all that it looks at is
+//! there.
 
 /// Relations of one graph, by their indexes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -31,6 +32,10 @@ impl Relations {
 
     pub(super) fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     pub(super) fn without(self, other: Self) -> Self {
@@ -76,16 +81,19 @@ pub(super) struct Relation {
 pub(super) enum Role {
     /// Its columns are in the result.
     Joined,
-    /// Rows are kept, or dropped, for which it has a match: a semi or anti join.
+    /// It is looked into for a match: by a semi or anti join, which keep rows or drop them, or by an
+    /// outer join.
     Filtering {
         /// The relations whose columns decide.
         needs: Relations,
-        /// The fraction of the rows that is kept.
+        /// The fraction of the rows that is kept; more than one if they have several matches.
         keeps: f64,
         /// Whether there is no key to hash, so that every pair of rows is looked at.
         is_keyless: bool,
         /// Whether the rows that are filtered must be the side that is hashed.
         hashes_filtered: bool,
+        /// Whether rows without a match are dropped, so that those of others need not be read.
+        drops_others: bool,
     },
 }
 
@@ -139,6 +147,8 @@ struct Class {
     unique: Relations,
     /// How many values it has.
     domain: f64,
+    /// How many it has without filters.
+    values: f64,
 }
 
 impl JoinGraph {
@@ -156,6 +166,7 @@ impl JoinGraph {
             of: keys.iter().map(|key| key.relation).collect(),
             unique: keys.iter().filter(is_unique).map(|key| key.relation).collect(),
             domain: domain(keys),
+            values: unfiltered_domain(keys),
         };
         let classes: Vec<Class> = classes.iter().map(class).collect();
         let linked = |index: usize| {
@@ -193,6 +204,30 @@ impl JoinGraph {
             }
         }
         rows.max(1.0)
+    }
+
+    /// How many rows of the relations of `probing` a filter can spare that has the keys of `hashed`,
+    /// of which there are so many rows. Such a filter is known before the first row of `probing` is
+    /// read, and where rows are stored in the order of the key, few are read.
+    pub(super) fn spared(&self, hashed: Relations, n_hashed: f64, probing: Relations) -> f64 {
+        let rows =
+            |of: Relations| -> f64 { of.iter().map(|index| self.relations[index].rows).sum() };
+        let alone = hashed.iter().next().filter(|_| hashed.len() == 1);
+        match alone.map(|index| &self.relations[index].role) {
+            Some(Role::Filtering {
+                needs, keeps, is_keyless: false, drops_others: true, ..
+            }) => (1.0 - keeps) * rows(*needs),
+            Some(Role::Filtering { .. }) => 0.0,
+            _ => {
+                let links =
+                    |class: &&Class| class.of.intersects(hashed) && class.of.intersects(probing);
+                let spared = |class: &Class| {
+                    let found = (n_hashed / class.values).min(1.0);
+                    (1.0 - found) * rows(class.of.common(probing))
+                };
+                self.classes.iter().filter(links).map(spared).sum()
+            }
+        }
     }
 
     /// Whether a class has keys of both.
@@ -320,7 +355,13 @@ mod tests {
     #[test]
     fn a_filtering_relation_adds_no_rows() {
         let needs = Relations::one(0);
-        let role = Role::Filtering { needs, keeps: 0.1, is_keyless: false, hashes_filtered: false };
+        let role = Role::Filtering {
+            needs,
+            keeps: 0.1,
+            is_keyless: false,
+            hashes_filtered: false,
+            drops_others: true,
+        };
         let relations = vec![relation(1000.0, 1000.0), Relation { role, ..relation(5e6, 5e6) }];
         let graph = JoinGraph::new(relations, &[], vec![]);
         assert_eq!(graph.rows([0, 1].into_iter().collect()), 100.0);

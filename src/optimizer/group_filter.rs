@@ -23,7 +23,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::collect::{Joins, collect};
+use super::collect::{Joins, Kind, collect};
 use super::estimate::{has_alias, rows_read};
 use super::graph::unfiltered_domain;
 use super::join_order::inside;
@@ -96,7 +96,7 @@ fn of_joins(
 fn grouped(model: &Model, index: usize) -> Result<Option<(Column, LogicalPlan)>> {
     let part = &model.joins.parts[index];
     let Some(input) = aggregated(&part.plan) else { return Ok(None) };
-    if part.filtering.is_some() || has_alias(&part.plan, KEYS) {
+    if part.attached.is_some() || has_alias(&part.plan, KEYS) {
         return Ok(None);
     }
     let n_rows = rows_read(input);
@@ -135,10 +135,10 @@ fn sources<'a>(
     let joined = class.iter().map(|(relation, expr)| (*relation, expr));
     // A semi join needs a match for its own key, which is in the class.
     let semi = parts.iter().enumerate().flat_map(move |(source, part)| {
-        let filtering = part.filtering.as_ref().filter(|filtering| {
-            !filtering.is_anti && filtering.null_equality == NullEquality::NullEqualsNothing
+        let semi = part.attached.as_ref().filter(|attached| {
+            attached.kind == Kind::Semi && attached.null_equality == NullEquality::NullEqualsNothing
         });
-        let on = filtering.into_iter().flat_map(|filtering| &filtering.on);
+        let on = semi.into_iter().flat_map(|semi| &semi.on);
         let keys = on.filter(move |(own, _)| {
             let relation = model.joins.only_relation(own);
             relation.is_some_and(|relation| class.contains(&(relation, own.clone())))

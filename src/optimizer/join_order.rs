@@ -18,7 +18,8 @@ use super::rebuild::Model;
 use super::search::{best, cost};
 use super::settings::Settings;
 
-/// Another order must be cheaper by this factor to be worth a change.
+/// Another order must be cheaper by this factor, apart from what any order costs, to be worth a
+/// change.
 const CHEAPER: f64 = 0.99;
 
 /// The rule.
@@ -64,7 +65,11 @@ fn of_joins(plan: LogicalPlan, mut joins: Joins) -> Result<Transformed<LogicalPl
     let model = Model::new(joins);
     let written = &model.joins.tree;
     let found = best(&model.graph);
-    let is_cheaper = cost(&model.graph, &found) < CHEAPER * cost(&model.graph, written);
+    // Each relation is read in any order.
+    let read: f64 = model.graph.relations.iter().map(|relation| relation.rows).sum();
+    let cost = |tree| cost(&model.graph, tree) - read;
+    let (own, of_written) = (cost(&found), cost(written));
+    let is_cheaper = of_written - own > (1.0 - CHEAPER) * of_written.abs();
     let tree = if is_cheaper { &found } else { written };
     match is_cheaper || is_other_inside {
         true => Ok(Transformed::yes(model.build(tree, &plan)?)),

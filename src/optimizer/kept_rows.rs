@@ -49,7 +49,8 @@ fn bounded(
     bytes: usize,
 ) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     if let Some(sort) = plan.downcast_ref::<SortExec>() {
-        let first = sort.fetch().filter(|rows| rows.saturating_mul(row_bytes(&sort.schema())) > bytes);
+        let first =
+            sort.fetch().filter(|rows| rows.saturating_mul(row_bytes(&sort.schema())) > bytes);
         let Some(rows) = first else { return Ok(Transformed::no(plan)) };
         let all = Arc::new(sort.with_fetch(None));
         return Ok(Transformed::yes(Arc::new(LocalLimitExec::new(all, rows))));

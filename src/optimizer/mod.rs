@@ -2,29 +2,34 @@
 //!
 //! ```text
 //! analyzed   share: plans that are needed several times become tables
-//! logical    … filters pushed down ──> group_filter ──> join_order ──> projections pushed down …
-//!                                          │                │
-//!                          collect: the joins of a plan taken apart
-//!                          estimate, selectivity: rows and distinct values, from the catalog
-//!                          rebuild: as a graph, and as a plan again
-//!                                                           │
-//!                          graph, search: the cheapest tree of joins; pure
+//! logical    … filters pushed down ──> anti_join ──> group_filter ──> join_order ──> projections …
+//!                                                        │                │
+//!                                        collect: the joins of a plan taken apart
+//!                                        estimate, selectivity: rows and distinct values, from the catalog
+//!                                        rebuild: as a graph, and as a plan again
+//!                                                                         │
+//!                                        graph, search: the cheapest tree of joins; pure
 //!            … ──> filter_order: cheap and selective conditions first
 //!            … ──> share: computed once, or each for itself again
 //! physical   join_sides: hashes the side that join_order chose
 //!            spill_joins: sorts what memory does not hold instead of hashing it
 //!            … ──> kept_rows: windows and nested loops within memory
+//!            … ──> grouping_sets: ROLLUP from groups instead of rows
+//!            … ──> conjunction: conditions for the rows that others have left
 //! ```
 //!
 //! DataFusion runs its rules several times over, until the plan stays as it is. Its own rules flatten
 //! trees of joins each time, so ours come after those in every round, and give the same order again.
 //! No rule changes an answer; names, order and types of the columns stay.
 
+mod anti_join;
 mod collect;
+mod conjunction;
 mod estimate;
 mod filter_order;
 mod graph;
 mod group_filter;
+mod grouping_sets;
 mod join_order;
 mod join_sides;
 mod kept_rows;
@@ -41,8 +46,11 @@ use datafusion::optimizer::{AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+use self::anti_join::AntiJoin;
+use self::conjunction::Conjunction;
 use self::filter_order::FilterOrder;
 use self::group_filter::GroupFilter;
+use self::grouping_sets::GroupingSets;
 use self::join_order::JoinOrder;
 use self::join_sides::JoinSides;
 use self::kept_rows::KeptRows;
@@ -70,8 +78,9 @@ fn rules_for_parts() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     // Joins have their keys and tables their filters by then, and no projection is in between.
     let at = rules.iter().position(|rule| rule.name() == "push_down_filter");
     let at = at.map_or(rules.len(), |at| at + 1);
-    rules.insert(at, Arc::new(GroupFilter));
-    rules.insert(at + 1, Arc::new(JoinOrder));
+    rules.insert(at, Arc::new(AntiJoin));
+    rules.insert(at + 1, Arc::new(GroupFilter));
+    rules.insert(at + 2, Arc::new(JoinOrder));
     rules.push(Arc::new(FilterOrder));
     rules
 }
@@ -83,10 +92,15 @@ pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
         rules.iter().position(|rule| rule.name() == name).unwrap_or(rules.len())
     };
     let at = position(&rules, "join_selection");
-    rules.splice(at..rules.len().min(at + 1), [Arc::new(JoinSides) as _, Arc::new(SpillJoins) as _]);
+    rules
+        .splice(at..rules.len().min(at + 1), [Arc::new(JoinSides) as _, Arc::new(SpillJoins) as _]);
     // The shape of the plan is settled, and no filter refers to its operators yet.
     let at = position(&rules, "EnsureCooperative");
     rules.insert(at, Arc::new(KeptRows));
+    // Exchanges are in place by then, and aggregates that need none are one.
+    let at = position(&rules, "ProjectionPushdown");
+    rules.insert(at, Arc::new(GroupingSets));
+    rules.push(Arc::new(Conjunction));
     rules.push(Arc::new(ShowShared));
     rules
 }

@@ -3,7 +3,7 @@
 //! Each condition goes where all that it needs first comes together. Keys that are equal to each other
 //! by way of others form a class; one pair of each class joins two sides that both have keys of it,
 //! and that is enough: within a side they are equal already. Floating-point keys stay the pairs they
-//! were written as.
+//! were written as. Conditions on what an outer join adds come behind it.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use datafusion::logical_expr::{
     Expr, ExprSchemable, Filter, Join, JoinConstraint, LogicalPlan, Projection,
 };
 
-use super::collect::{Filtering, Joins};
-use super::estimate::{ColumnEstimate, Estimate, estimate, matched};
+use super::collect::{Attached, Joins, Kind, Part};
+use super::estimate::{ColumnEstimate, Estimate, estimate, matched, values};
 use super::graph::{Condition, JoinGraph, Key, Relation, Relations, Role};
 use super::search::JoinTree;
 use super::selectivity::BETWEEN_COLUMNS;
@@ -68,16 +68,21 @@ impl Model {
         let (classes, pairs) = classes(&joins);
         let conditions = joins.conditions.iter().map(|expr| What::True(expr.clone()));
         let terms = pairs.into_iter().map(|(l, r)| What::Equal(l, r)).chain(conditions);
-        let terms = terms.map(|what| Term { needs: needs(&joins, &what), what }).collect();
+        let terms = terms.map(|what| {
+            let needs = joins.with_needs(needs(&joins, &what));
+            Term { needs, what }
+        });
+        let terms = terms.collect();
         let mut model = Self { joins, graph: JoinGraph::default(), estimates, classes, terms };
         model.graph = model.graph();
         model
     }
 
     fn graph(&self) -> JoinGraph {
-        let relation = |(index, part): (usize, &super::collect::Part)| {
+        let relation = |(index, part): (usize, &Part)| {
             let Estimate { rows, unfiltered, .. } = self.estimates[index];
-            let role = part.filtering.as_ref().map_or(Role::Joined, |f| self.role(index, f));
+            let attached = part.attached.as_ref();
+            let role = attached.map_or(Role::Joined, |attached| self.role(index, attached));
             Relation { rows, unfiltered, role }
         };
         let relations = self.joins.parts.iter().enumerate().map(relation).collect();
@@ -114,23 +119,28 @@ impl Model {
         self.estimates[relation].expression(self.joins.parts[relation].plan.schema(), expr)
     }
 
-    fn role(&self, index: usize, filtering: &Filtering) -> Role {
-        let needs = self.joins.needs(filtering);
+    fn role(&self, index: usize, attached: &Attached) -> Role {
+        let needs = self.joins.needs(index);
         let own = |expr: &Expr| match self.joins.only_relation(expr) {
             Some(relation) => self.column(relation, expr),
             None => ColumnEstimate::unknown(f64::MAX),
         };
-        let keys =
-            filtering.on.iter().map(|(outer, inner)| (own(outer), self.column(index, inner)));
+        let keys = attached.on.iter().map(|(outer, inner)| (own(outer), self.column(index, inner)));
         let keys: Vec<_> = keys.collect();
         let unfiltered = needs.iter().map(|relation| self.estimates[relation].unfiltered);
         let unfiltered = unfiltered.fold(1.0, f64::max);
-        let matched = matched(&keys, unfiltered, self.estimates[index].rows);
+        let rows = self.estimates[index].rows;
+        let matched = || matched(&keys, unfiltered, rows);
         Role::Filtering {
             needs,
-            keeps: if filtering.is_anti { (1.0 - matched).max(ANTI) } else { matched },
-            is_keyless: filtering.on.is_empty(),
-            hashes_filtered: filtering.is_null_aware,
+            keeps: match attached.kind {
+                Kind::Semi => matched(),
+                Kind::Anti => (1.0 - matched()).max(ANTI),
+                Kind::Outer => (rows / values(&keys, unfiltered)).max(1.0),
+            },
+            is_keyless: attached.on.is_empty(),
+            hashes_filtered: attached.is_null_aware,
+            drops_others: attached.kind == Kind::Semi,
         }
     }
 
@@ -154,21 +164,20 @@ impl Model {
         };
         let ((left, left_set), (right, right_set)) =
             (self.subtree(hashed)?, self.subtree(probing)?);
-        let filtering = |tree: &JoinTree| match tree {
-            JoinTree::Leaf(index) => self.joins.parts[*index].filtering.as_ref(),
+        let attached = |tree: &JoinTree| match tree {
+            JoinTree::Leaf(index) => self.joins.parts[*index].attached.as_ref(),
             JoinTree::Join(..) => None,
         };
         let (left, right) = (Arc::new(left), Arc::new(right));
-        let join = match (filtering(hashed), filtering(probing)) {
-            (Some(filtering), _) => {
-                let on = filtering.on.iter().map(|(own, other)| (other.clone(), own.clone()));
-                let kind =
-                    if filtering.is_anti { JoinType::RightAnti } else { JoinType::RightSemi };
-                filter_join(filtering, left, right, on.collect(), kind)?
+        let both = left_set.union(right_set);
+        let join = match (attached(hashed), attached(probing)) {
+            (Some(attached), _) => {
+                let on = attached.on.iter().map(|(own, other)| (other.clone(), own.clone()));
+                let kind = attached.kind.from_left().swap();
+                attach(attached, left, right, on.collect(), kind)?
             }
-            (None, Some(filtering)) => {
-                let kind = if filtering.is_anti { JoinType::LeftAnti } else { JoinType::LeftSemi };
-                filter_join(filtering, left, right, filtering.on.clone(), kind)?
+            (None, Some(attached)) => {
+                attach(attached, left, right, attached.on.clone(), attached.kind.from_left())?
             }
             (None, None) => {
                 let (on, filter) = self.between(left_set, right_set);
@@ -177,7 +186,20 @@ impl Model {
                 Join::try_new(left, right, on, conjunction(filter), kind, using, nulls, false)?
             }
         };
-        Ok((LogicalPlan::Join(join), left_set.union(right_set)))
+        let is_outer = matches!(join.join_type, JoinType::Left | JoinType::Right);
+        let join = LogicalPlan::Join(join);
+        // Other joins have them among their own conditions.
+        let later = self.new_terms(left_set, right_set).filter(|_| is_outer);
+        Ok((filtered(join, later.map(|term| Term::into_expr(&term.what)))?, both))
+    }
+
+    /// What can be asked only of both sides together.
+    fn new_terms(&self, left: Relations, right: Relations) -> impl Iterator<Item = &Term> {
+        let both = left.union(right);
+        let is_new = move |needs: Relations| {
+            both.contains(needs) && !left.contains(needs) && !right.contains(needs)
+        };
+        self.terms.iter().filter(move |term| is_new(term.needs))
     }
 
     /// A relation with the conditions that concern it alone.
@@ -209,10 +231,7 @@ impl Model {
             }
         }
         let mut filter = vec![];
-        let both = left.union(right);
-        let is_new =
-            |needs| both.contains(needs) && !left.contains(needs) && !right.contains(needs);
-        for term in self.terms.iter().filter(|term| is_new(term.needs)) {
+        for term in self.new_terms(left, right) {
             match &term.what {
                 What::Equal(a, b) => match self.sides(a, b, left, right) {
                     Some(pair) => on.push(pair),
@@ -288,14 +307,14 @@ fn class_keys(joins: &Joins, left: &Expr, right: &Expr) -> Option<((usize, Expr)
     is_class.then(|| ((a, left.clone()), (b, right.clone())))
 }
 
-fn filter_join(
-    filtering: &Filtering,
+fn attach(
+    attached: &Attached,
     left: Arc<LogicalPlan>,
     right: Arc<LogicalPlan>,
     on: Vec<(Expr, Expr)>,
     kind: JoinType,
 ) -> Result<Join> {
-    let Filtering { filter, null_equality, is_null_aware, .. } = filtering;
+    let Attached { filter, null_equality, is_null_aware, .. } = attached;
     let using = JoinConstraint::On;
     Join::try_new(left, right, on, filter.clone(), kind, using, *null_equality, *is_null_aware)
 }

@@ -19,7 +19,7 @@ pub(super) const BETWEEN_COLUMNS: f64 = 0.5;
 /// A pattern with a fixed beginning, and one without.
 const PREFIX: f64 = 0.05;
 const PATTERN: f64 = 0.1;
-/// NULLs in a column that may have some.
+/// NULLs in a column of which it is not known.
 const NULL: f64 = 0.05;
 /// Anything else.
 const OTHER: f64 = 0.25;
@@ -39,7 +39,7 @@ pub(super) fn keep(filter: &Expr, schema: &DFSchema, estimate: &mut Estimate) {
             column.low = narrower(column.low, low, f64::max);
             column.high = narrower(column.high, high, f64::min);
             column.kept *= fraction;
-            column.has_nulls = Some(false);
+            column.nulls = Some(0.0);
         }
     };
     match filter {
@@ -236,10 +236,7 @@ fn within(column: &ColumnEstimate, from: Option<f64>, to: Option<f64>) -> Option
 }
 
 fn nulls(expr: &Expr, schema: &DFSchema, estimate: &Estimate) -> f64 {
-    match column(expr).and_then(|column| estimate.column(schema, column)?.has_nulls) {
-        Some(false) => 0.0,
-        _ => NULL,
-    }
+    column(expr).and_then(|column| estimate.column(schema, column)?.nulls).unwrap_or(NULL)
 }
 
 fn pattern(like: &Like) -> f64 {
@@ -274,7 +271,7 @@ mod tests {
             kept: 1.0,
             low: Some(low),
             high: Some(high),
-            has_nulls: Some(false),
+            nulls: Some(0.0),
         };
         let columns = vec![
             column(1000.0, 1.0, 1000.0),

@@ -20,6 +20,9 @@ pub(crate) struct Settings {
     pub(super) join_order: bool,
     pub(super) group_filter: bool,
     pub(super) filter_order: bool,
+    pub(super) grouping_sets: bool,
+    pub(super) anti_join: bool,
+    pub(super) conjunction: bool,
     pub(super) share_plans: bool,
     pub(super) spill_joins: bool,
     /// What the statement may expect; not a setting of the user's.
@@ -49,6 +52,9 @@ impl Default for Settings {
             join_order: true,
             group_filter: true,
             filter_order: true,
+            grouping_sets: true,
+            anti_join: true,
+            conjunction: true,
             share_plans: true,
             spill_joins: true,
             memory: Memory::Bytes(usize::MAX),
@@ -86,7 +92,7 @@ impl Settings {
     }
 
     /// Names without the prefix, values, and what they are for.
-    fn all(&mut self) -> [(&'static str, &mut bool, &'static str); 4] {
+    fn all(&mut self) -> [(&'static str, &mut bool, &'static str); 8] {
         [
             (
                 "join_order",
@@ -102,6 +108,21 @@ impl Settings {
                 "filter_order",
                 &mut self.filter_order,
                 "Whether cheap and selective conditions are computed before the others.",
+            ),
+            (
+                "grouping_sets",
+                &mut self.grouping_sets,
+                "Whether ROLLUP and the like group rows once and these groups again.",
+            ),
+            (
+                "anti_join",
+                &mut self.anti_join,
+                "Whether an outer join of which only rows without a match are wanted is an anti join.",
+            ),
+            (
+                "conjunction",
+                &mut self.conjunction,
+                "Whether conditions are computed for the rows that others have left.",
             ),
             (
                 "share_plans",

@@ -14,8 +14,8 @@ use datafusion::common::{
 use datafusion::datasource::TableType;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableProviderFilterPushDown};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::share::SharedTable;
@@ -264,6 +264,13 @@ fn context(settings: Settings) -> SessionContext {
     context
 }
 
+/// The operators of a query's plan, from the top.
+async fn operators(context: &SessionContext, sql: &str) -> Vec<String> {
+    let plan = context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+    let plan = displayable(plan.as_ref()).indent(false).to_string();
+    plan.lines().map(|line| line.trim().to_owned()).collect()
+}
+
 /// The plan of a query of TPC-H, and in debug builds a check after every rule that it is valid.
 async fn planned(context: &SessionContext, query: u8) -> String {
     let path = format!("{}/benches/tpch/q{query:02}.sql", env!("CARGO_MANIFEST_DIR"));
@@ -279,8 +286,13 @@ async fn planned(context: &SessionContext, query: u8) -> String {
 fn the_rules_that_ours_go_by_are_there() {
     let names: Vec<String> = rules().iter().map(|rule| rule.name().into()).collect();
     let at = names.iter().position(|name| name == "push_down_filter").unwrap();
-    assert_eq!(names[at + 1..at + 3], ["gotgan_group_filter", "gotgan_join_order"]);
-    assert!(physical_rules().iter().any(|rule| rule.name() == "gotgan_join_sides"));
+    let ours = ["gotgan_anti_join", "gotgan_group_filter", "gotgan_join_order"];
+    assert_eq!(names[at + 1..at + 4], ours);
+    let names: Vec<String> = physical_rules().iter().map(|rule| rule.name().into()).collect();
+    assert!(names.iter().any(|name| name == "gotgan_join_sides"));
+    let at = names.iter().position(|name| name == "gotgan_grouping_sets").unwrap();
+    assert!(names[..at].iter().any(|name| name == "EnsureRequirements"));
+    assert_eq!(names.last().unwrap(), "gotgan_conjunction");
 }
 
 #[tokio::test]
@@ -289,13 +301,13 @@ async fn tpch_is_joined_in_a_good_order() {
         (1, "[lineitem*]"),
         (
             2,
-            "((region* nation) ((([((region* nation) ((keys:part* RightSemi partsupp) supplier))] part*) partsupp) supplier))",
+            "(((region* nation) supplier) ([(((region* nation) supplier) (keys:part* RightSemi partsupp))] RightSemi (part* partsupp)))",
         ),
         (3, "[((customer* orders*) lineitem*)]"),
         (4, "[(orders* LeftSemi lineitem*)]"),
         (5, "[(supplier ((((region* nation) customer) orders*) lineitem))]"),
         (6, "[lineitem*]"),
-        (7, "[((nation* supplier) (((nation* customer) orders) lineitem*))]"),
+        (7, "[(((nation* customer) orders) ((nation* supplier) lineitem*))]"),
         (8, "[((nation supplier) ((((region* nation) customer) orders*) (part* lineitem)))]"),
         (9, "[((((nation supplier) (part* partsupp)) lineitem) orders)]"),
         (10, "[(nation ((orders* lineitem*) customer))]"),
@@ -305,7 +317,7 @@ async fn tpch_is_joined_in_a_good_order() {
         (14, "[(lineitem* part)]"),
         (15, "(shared:[lineitem*] supplier)"),
         (16, "[[((part* partsupp) LeftAnti supplier*)]]"),
-        (17, "[((part* [(keys:part* RightSemi lineitem)]) lineitem)]"),
+        (17, "[([(keys:part* RightSemi lineitem)] RightSemi (part* lineitem))]"),
         (18, "[((customer ([lineitem] RightSemi orders)) lineitem)]"),
         (19, "[(part* lineitem*)]"),
         (
@@ -328,8 +340,74 @@ async fn tpch_is_joined_in_a_good_order() {
 
 #[tokio::test]
 async fn rules_that_are_off_change_nothing() {
-    let context = context(Settings { join_order: false, group_filter: false, ..Settings::default() });
+    let off = Settings { join_order: false, group_filter: false, ..Settings::default() };
+    let context = context(off);
     let q18 = planned(&context, 18).await;
     assert_eq!(q18, "[(((customer orders) lineitem) LeftSemi [lineitem])]");
     assert!(!planned(&context, 17).await.contains("keys"));
+}
+
+/// The grouping sets that are made of groups.
+async fn sets_of_groups(context: &SessionContext, aggregates: &str, sets: &str) -> Option<String> {
+    let sql = format!("SELECT {aggregates} FROM nation GROUP BY {sets}");
+    let operators = operators(context, &sql).await;
+    let found = operators.iter().find_map(|line| line.strip_prefix("GroupingSetsExec: sets="));
+    found.map(str::to_owned)
+}
+
+#[tokio::test]
+async fn grouping_sets_are_made_of_groups() {
+    let context = context(Settings::default());
+    let found = async |aggregates, sets| sets_of_groups(&context, aggregates, sets).await;
+    let sets = |text: &str| Some(text.to_owned());
+    let (all, both) = ("ROLLUP (n_regionkey, n_name)", "GROUPING SETS ((n_regionkey), (n_name))");
+    let rollup = sets("[(n_regionkey, n_name), (n_regionkey), ()]");
+    assert_eq!(found("count(*), avg(n_nationkey), stddev(n_nationkey)", all).await, rollup);
+    assert_eq!(
+        found("min(n_comment) FILTER (WHERE n_name <> 'x')", "CUBE (n_regionkey, n_name)").await,
+        sets("[(n_regionkey, n_name), (n_name), (n_regionkey), ()]")
+    );
+    // No set has all keys.
+    assert_eq!(found("count(*)", both).await, None);
+    // To merge what is known of a group is no cheaper than to read its rows.
+    assert_eq!(found("count(DISTINCT n_comment)", all).await, None);
+    assert_eq!(found("array_agg(n_comment)", all).await, None);
+    // Nothing is aggregated.
+    assert_eq!(found("n_name", all).await, None);
+
+    let off = self::context(Settings { grouping_sets: false, ..Settings::default() });
+    assert_eq!(sets_of_groups(&off, "count(*)", all).await, None);
+}
+
+#[tokio::test]
+async fn rows_without_a_match_are_an_anti_join() {
+    let of = async |context: &SessionContext, filter: &str| {
+        let sql = format!(
+            "SELECT p_name, sum(l_quantity) FROM lineitem LEFT JOIN orders ON l_orderkey = o_orderkey \
+             JOIN part ON l_partkey = p_partkey WHERE p_size = 1 AND {filter} GROUP BY p_name"
+        );
+        shape(context.sql(&sql).await.unwrap().into_optimized_plan().as_ref().unwrap())
+    };
+    let on = context(Settings::default());
+    // It is also put behind the join that filters most.
+    assert_eq!(of(&on, "o_orderkey IS NULL").await, "[((part* lineitem) LeftAnti orders)]");
+    let off = context(Settings { anti_join: false, ..Settings::default() });
+    assert!(of(&off, "o_orderkey IS NULL").await.contains("Left"));
+    assert!(!of(&off, "o_orderkey IS NULL").await.contains("LeftAnti"));
+    // Another column may be NULL in a row that has a match.
+    assert!(!of(&on, "o_comment IS NULL").await.contains("LeftAnti"));
+}
+
+#[tokio::test]
+async fn filters_of_several_conditions_are_one_operator() {
+    let conjunctions = async |settings: Settings, filter: &str| {
+        let sql = format!("SELECT o_custkey FROM orders WHERE {filter}");
+        let operators = operators(&context(settings), &sql).await;
+        operators.iter().filter(|line| line.starts_with("ConjunctionExec")).count()
+    };
+    let both = "o_orderkey > 7 AND o_comment LIKE '%x%'";
+    assert_eq!(conjunctions(Settings::default(), both).await, 1);
+    assert_eq!(conjunctions(Settings::default(), "o_orderkey > 7").await, 0);
+    let off = Settings { conjunction: false, ..Settings::default() };
+    assert_eq!(conjunctions(off, both).await, 0);
 }

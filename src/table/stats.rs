@@ -10,7 +10,9 @@ use std::borrow::{Borrow, Cow};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray, UInt64Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, StringArray, UInt64Array, new_null_array,
+};
 use arrow::compute::{CastOptions, cast_with_options, filter};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, UInt64Type};
 use datafusion::common::pruning::PruningStatistics;
@@ -136,9 +138,8 @@ impl ColumnBounds {
                 }
             })
         };
-        let count = |counts: &UInt64Array| {
-            counts.is_valid(file).then(|| counts.value(file) as usize)
-        };
+        let count =
+            |counts: &UInt64Array| counts.is_valid(file).then(|| counts.value(file) as usize);
         Ok(ColumnStatistics {
             null_count: count(&self.nulls).map_or(Precision::Absent, Precision::Exact),
             min_value: bound(&self.min)?,

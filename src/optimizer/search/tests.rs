@@ -23,7 +23,13 @@ impl Named {
     /// What a semi join on the columns of one table looks into.
     fn semi(mut self, name: &'static str, rows: f64, on: &str, keeps: f64) -> Self {
         let needs = Relations::one(self.index(on));
-        let role = Role::Filtering { needs, keeps, is_keyless: false, hashes_filtered: false };
+        let role = Role::Filtering {
+            needs,
+            keeps,
+            is_keyless: false,
+            hashes_filtered: false,
+            drops_others: true,
+        };
         self.names.push(name);
         self.relations.push(Relation { rows, unfiltered: rows, role });
         self
@@ -179,8 +185,9 @@ fn a_semi_join_on_two_unlinked_tables_comes_after_their_product() {
     let mut named = Named::default().table("a", 10.0, 10.0).table("b", 20.0, 20.0);
     named = named.semi("s", 1000.0, "a", 0.5);
     let both = [0, 1].into_iter().collect();
-    named.relations[2].role =
-        Role::Filtering { needs: both, keeps: 0.5, is_keyless: false, hashes_filtered: false };
+    if let Role::Filtering { needs, .. } = &mut named.relations[2].role {
+        *needs = both;
+    }
     assert_eq!(named.best(), "((a b) s)");
 }
 

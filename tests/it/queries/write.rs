@@ -39,13 +39,14 @@ impl Writer {
             true => String::new(),
             false => format!(" WHERE {}", filters.join(" AND ")),
         };
-        let body = match self.below(4) {
+        let body = match self.below(5) {
             0 => self.plain(&relations, "", &from, &filter),
             1 => self.plain(&relations, "DISTINCT ", &from, &filter),
             2 => {
                 let aggregates = self.aggregates(&relations);
                 format!("SELECT {aggregates} FROM {from}{filter}")
             }
+            3 => self.grouping_sets(&relations, &from, &filter),
             _ => self.groups(&relations, &from, &filter),
         };
         format!("{common}{body}")
@@ -97,19 +98,49 @@ impl Writer {
         format!("SELECT {key} AS g, {aggregates} FROM {from}{filter} GROUP BY {key}{having}")
     }
 
+    fn grouping_sets(&mut self, relations: &[Relation], from: &str, filter: &str) -> String {
+        let mut keys: Vec<String> = vec![];
+        for _ in 0..2 + self.below(2) {
+            let key = self.column(relations);
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        let all = keys.join(", ");
+        let sets = match self.below(6) {
+            0 | 1 => format!("ROLLUP ({all})"),
+            2 => format!("CUBE ({all})"),
+            3 => format!("GROUPING SETS (({all}), ({}), ())", keys[0]),
+            4 => format!("GROUPING SETS (({}), ({all}), ({}))", keys[0], keys[keys.len() - 1]),
+            _ => format!("{}, ROLLUP ({})", keys[0], keys[keys.len() - 1]),
+        };
+        let columns = keys.iter().enumerate().map(|(n, key)| format!("{key} AS g{n}"));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        let aggregates = self.aggregates(relations);
+        let having = if self.one_in(4) { " HAVING count(*) > 1" } else { "" };
+        format!(
+            "SELECT {columns}, grouping({all}) AS h, {aggregates} FROM {from}{filter} GROUP BY {sets}{having}"
+        )
+    }
+
     fn aggregates(&mut self, relations: &[Relation]) -> String {
         let aggregate = |writer: &mut Self, n: usize| {
             let column = writer.column(relations);
             let number = writer.number(relations);
-            let call = match writer.below(6) {
+            let call = match writer.below(8) {
                 0 => "count(*)".to_owned(),
                 1 => format!("count({column})"),
                 2 => format!("sum({number})"),
                 3 => format!("min({column})"),
-                4 => format!("count(DISTINCT {column})"),
+                4 => return format!("count(DISTINCT {column}) AS a{n}"),
+                5 => format!("avg({number})"),
+                6 => format!("bool_or({number} > 30)"),
                 _ => format!("max({column})"),
             };
-            format!("{call} AS a{n}")
+            match writer.one_in(4) {
+                true => format!("{call} FILTER (WHERE {number} > 5) AS a{n}"),
+                false => format!("{call} AS a{n}"),
+            }
         };
         let all: Vec<String> = (0..1 + self.below(3)).map(|n| aggregate(self, n)).collect();
         all.join(", ")
@@ -140,6 +171,14 @@ impl Writer {
                 }
                 _ => from = format!("{from} JOIN {text} ON {on}"),
             }
+            relations.push(relation);
+        }
+        // Those without a match.
+        if !has_commas && self.one_in(4) {
+            let (text, relation) = self.relation();
+            let on = self.join_condition(&relation, &relations, false);
+            from = format!("{from} LEFT JOIN {text} ON {on}");
+            filters.push(format!("{}.{} IS NULL", relation.name, ["k", "k", "v"][self.below(3)]));
             relations.push(relation);
         }
         (from, relations, filters)
