@@ -180,10 +180,11 @@ impl Catalog {
         rows.iter().map(table).collect()
     }
 
-    /// The columns a table had when a schema version began; without a note of it, its first ones.
+    /// The columns a table had at a schema version: those of its last change up to then. DuckDB makes
+    /// an inlined table under a version that changed nothing else of it, and notes none.
     async fn columns_of_version(&self, table: TableId, version: i64) -> Result<Vec<Column>> {
         let noted = "SELECT begin_snapshot FROM ducklake_schema_versions \
-                     WHERE table_id = $1 AND schema_version = $2";
+                     WHERE table_id = $1 AND schema_version <= $2 ORDER BY schema_version DESC LIMIT 1";
         let first = "SELECT min(begin_snapshot) FROM ducklake_table WHERE table_id = $1";
         let id: Value = table.0.into();
         let mut rows = self.backend().query(noted, &[id.clone(), version.into()]).await?;

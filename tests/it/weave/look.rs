@@ -214,14 +214,18 @@ impl Weave {
         let (schema, name) = unquoted(&path);
         let table = self.table_id(&schema, &name)?;
         // The table may be another of the same name. DuckDB tells wrong of files with rows of several
-        // snapshots, and takes the rows that a rewrite keeps for updated ones.
+        // snapshots, of rows that one snapshot changes twice, and takes the rows that a rewrite keeps
+        // for updated ones.
         let known = format!(
             "SELECT min(t.begin_snapshot), count(f.data_file_id) + (SELECT count(*) \
              FROM __ducklake_metadata_lake.ducklake_snapshot_changes \
              WHERE regexp_matches(changes_made, 'rewrite_delete:{table}(,|$)')) \
              FROM __ducklake_metadata_lake.ducklake_table AS t \
              LEFT JOIN __ducklake_metadata_lake.ducklake_data_file AS f \
-             ON f.table_id = t.table_id AND f.partial_max IS NOT NULL WHERE t.table_id = {table}"
+             ON f.table_id = t.table_id AND (f.partial_max IS NOT NULL OR EXISTS ( \
+             FROM __ducklake_metadata_lake.ducklake_delete_file AS d \
+             WHERE d.data_file_id = f.data_file_id AND d.begin_snapshot = f.begin_snapshot)) \
+             WHERE t.table_id = {table}"
         );
         let known = self.duck.run(Side::Lake, &[known])?.remove(0).remove(0).map_text();
         versions.retain(|(id, _)| *id >= known[0].parse().unwrap());
