@@ -29,6 +29,15 @@ pub(crate) struct Storage {
     options: StorageOptions,
 }
 
+/// One of the stores.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    /// Its key in DataFusion's registry.
+    pub(crate) url: ObjectStoreUrl,
+    /// The store.
+    pub(crate) store: Arc<dyn ObjectStore>,
+}
+
 /// A file or prefix in a store.
 #[derive(Debug, Clone)]
 pub(crate) struct Located {
@@ -47,19 +56,18 @@ impl Storage {
 
     /// The store and place of a local path (absolute, or relative to the working directory) or URL.
     pub(crate) fn locate(&self, path: &str) -> Result<Located> {
-        let (base, path) = match remote(path)? {
-            Some(url) => {
-                let path = Path::from_url_path(url.path()).map_err(|e| bad_path(path, e))?;
-                (self.register(&url)?, path)
-            }
-            None => {
-                let absolute = absolute(path)?;
-                let path = Path::from_absolute_path(&absolute).map_err(|e| bad_path(path, e))?;
-                (local_base(), path)
-            }
+        let Store { url, store } = self.store(path)?;
+        Ok(Located { url, store, path: place(path)? })
+    }
+
+    /// The store of a path. All paths of one [`authority`] are in one store.
+    pub(crate) fn store(&self, path: &str) -> Result<Store> {
+        let url = match remote(path)? {
+            Some(url) => self.register(&url)?,
+            None => local_base(),
         };
-        let store = self.runtime.object_store(&base).map_err(|e| storage(path.as_ref(), e))?;
-        Ok(Located { url: base, store, path })
+        let store = self.runtime.object_store(&url).map_err(|e| storage(path, e))?;
+        Ok(Store { url, store })
     }
 
     /// Makes the store of `url` known to DataFusion, once.
@@ -200,6 +208,28 @@ pub(crate) fn remote(path: &str) -> Result<Option<Url>> {
             .with_help("use a local path, s3://, gs://, az://, abfss://, http:// or https://"));
     }
     Url::parse(path).map(Some).map_err(|e| bad_path(path, e))
+}
+
+/// What of a path names its store: `s3://bucket`, and nothing of a local path.
+pub(crate) fn authority(path: &str) -> &str {
+    let Some(start) = path.find("://").map(|scheme| scheme + 3) else {
+        return "";
+    };
+    path[start..].find('/').map_or(path, |end| &path[..start + end])
+}
+
+/// The place of a path in its store.
+pub(crate) fn place(path: &str) -> Result<Path> {
+    if let Some(url) = remote(path)? {
+        return Path::from_url_path(url.path()).map_err(|e| bad_path(path, e));
+    }
+    // Most are absolute and plain.
+    if path.starts_with('/')
+        && let Ok(place) = Path::parse(path)
+    {
+        return Ok(place);
+    }
+    Path::from_absolute_path(absolute(path)?).map_err(|e| bad_path(path, e))
 }
 
 /// A local path made absolute, without touching the disk.

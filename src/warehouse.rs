@@ -120,6 +120,13 @@ impl Warehouse {
         self.catalog().set_patience(millis);
     }
 
+    /// How many calls of the catalog's database there were, and how many values they gave; for tests
+    /// of work.
+    #[doc(hidden)]
+    pub fn catalog_work(&self) -> (u64, u64) {
+        self.catalog().work()
+    }
+
     /// The object stores that hold the warehouse's files.
     async fn stores(&self) -> Result<Vec<(url::Url, Arc<dyn object_store::ObjectStore>)>> {
         let located = self.inner.storage.locate(self.inner.catalog.data_path())?;

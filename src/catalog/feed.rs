@@ -36,13 +36,11 @@ const MOVES: [&str; 2] = ["rewrite_delete", "compacted_table"];
 /// The feed of changes ends with the snapshot that the transaction is pinned to. What is staged in it
 /// has no snapshot yet, and so is no part of it.
 impl Transaction {
-    /// The data files that rows of a table came with, or went from, since `first`, with the
-    /// statistics of `stats_of`.
+    /// The data files that rows of a table came with, or went from, since `first`.
     pub(crate) async fn file_histories(
         &self,
         table: &Table,
         first: SnapshotId,
-        stats_of: &[ColumnId],
     ) -> Result<Vec<FileHistory>> {
         let (catalog, last) = (&self.catalog, self.base.id);
         let mut deleted = catalog.inlined_deletes(table.id, last).await?;
@@ -82,8 +80,6 @@ impl Transaction {
                     file.deletes.push(delete_file(table, row)?);
                 }
             }
-            catalog.attach_stats(table.id, stats_of, &mut files).await?;
-            catalog.retype_stats(table, stats_of, &mut files).await?;
             catalog.attach_mappings(table, mapped, &mut files).await?;
         }
         // Whoever expires snapshots meanwhile takes their files along.

@@ -1,4 +1,5 @@
-//! The files of a table as of a snapshot: data files, their statistics, and what is deleted of them.
+//! The files of a table as of a snapshot: data files, and what is deleted of them. What is known of
+//! their columns is in [`super::statistics`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,8 +10,6 @@ use super::Catalog;
 use super::backend::{Row, Value};
 use super::model::*;
 use super::read::{VISIBLE, path};
-use super::types::parse_type;
-use super::widen::{leaves, retype_stats};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The columns of a data file, for [`data_file`].
@@ -32,14 +31,9 @@ impl Catalog {
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
-    /// The data files of a table in the order they were added, with the statistics of `stats_of`. If
-    /// the snapshot has expired meanwhile, some may be gone: then none are given.
-    pub async fn data_files(
-        &self,
-        at: SnapshotId,
-        table: &Table,
-        stats_of: &[ColumnId],
-    ) -> Result<Vec<DataFile>> {
+    /// The data files of a table in the order they were added, without statistics. If the snapshot has
+    /// expired meanwhile, some may be gone: then none are given.
+    pub async fn data_files(&self, at: SnapshotId, table: &Table) -> Result<Vec<DataFile>> {
         let sql = format!(
             "SELECT {FILE} FROM ducklake_data_file WHERE table_id = $2 AND {VISIBLE} \
              ORDER BY data_file_id"
@@ -52,8 +46,6 @@ impl Catalog {
         }
         if !files.is_empty() {
             self.attach_deletes(table, &values, &mut files).await?;
-            self.attach_stats(table.id, stats_of, &mut files).await?;
-            self.retype_stats(table, stats_of, &mut files).await?;
             self.attach_partitions(table, &mut files).await?;
             self.attach_mappings(table, mapped, &mut files).await?;
         }
@@ -104,30 +96,6 @@ impl Catalog {
         Ok(())
     }
 
-    pub(super) async fn attach_stats(
-        &self,
-        table: TableId,
-        stats_of: &[ColumnId],
-        files: &mut BTreeMap<i64, DataFile>,
-    ) -> Result<()> {
-        if stats_of.is_empty() {
-            return Ok(());
-        }
-        let columns: Vec<String> = stats_of.iter().map(ToString::to_string).collect();
-        let sql = format!(
-            "SELECT data_file_id, column_id, column_size_bytes, value_count, null_count, min_value, \
-             max_value, contains_nan FROM ducklake_file_column_stats \
-             WHERE table_id = $1 AND column_id IN ({})",
-            columns.join(", ")
-        );
-        for row in self.backend().query(&sql, &[table.0.into()]).await? {
-            if let Some(file) = files.get_mut(&row.int(0)?) {
-                file.column_stats.insert(ColumnId(row.int(1)?), column_stats(&row)?);
-            }
-        }
-        Ok(())
-    }
-
     /// The partition values of files, where they tell more than the statistics do: buckets.
     async fn attach_partitions(
         &self,
@@ -167,61 +135,9 @@ impl Catalog {
                 Error::new(ErrorKind::Corrupt, message)
             })?;
             file.name_mapping = Some(Arc::clone(mapping));
-            file.column_stats.retain(|column, _| !is_widened(table, *column));
         }
         Ok(())
     }
-
-    /// Brings statistics of files that were written before a column's type changed to the new type.
-    pub(super) async fn retype_stats(
-        &self,
-        table: &Table,
-        stats_of: &[ColumnId],
-        files: &mut BTreeMap<i64, DataFile>,
-    ) -> Result<()> {
-        let leaves: BTreeMap<i64, &ColumnType> = leaves(&table.columns)
-            .into_iter()
-            .filter(|leaf| stats_of.contains(&leaf.id))
-            .map(|leaf| (leaf.id.0, &leaf.column_type))
-            .collect();
-        let sql = "SELECT DISTINCT column_id, column_type FROM ducklake_column \
-                   WHERE table_id = $1 AND end_snapshot IS NOT NULL";
-        let mut changed = Vec::new();
-        for row in self.backend().query(sql, &[table.id.0.into()]).await? {
-            let (id, old) = (row.int(0)?, row.text(1)?);
-            let is_changed = leaves.get(&id).is_some_and(|now| parse_type(&old, vec![]) != **now);
-            if is_changed {
-                changed.push(id.to_string());
-            }
-        }
-        if changed.is_empty() {
-            return Ok(());
-        }
-        let sql = format!(
-            "SELECT f.data_file_id, c.column_id, c.column_type FROM ducklake_column c \
-             JOIN ducklake_data_file f ON f.table_id = c.table_id \
-             AND f.begin_snapshot >= c.begin_snapshot AND f.begin_snapshot < c.end_snapshot \
-             WHERE c.table_id = $1 AND c.column_id IN ({})",
-            changed.join(", ")
-        );
-        for row in self.backend().query(&sql, &[table.id.0.into()]).await? {
-            let (column, old) = (row.int(1)?, parse_type(&row.text(2)?, vec![]));
-            let file = files.get_mut(&row.int(0)?);
-            let stats = file.and_then(|file| file.column_stats.get_mut(&ColumnId(column)));
-            if let (Some(stats), Some(now)) = (stats, leaves.get(&column)) {
-                retype_stats(stats, &old, now);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether files that were added as they are may have a narrower float, whose shortest text is another
-/// number in the column's type.
-fn is_widened(table: &Table, column: ColumnId) -> bool {
-    let leaves = leaves(&table.columns);
-    let leaf = leaves.into_iter().find(|leaf| leaf.id == column);
-    leaf.is_some_and(|leaf| leaf.column_type == ColumnType::Float64)
 }
 
 pub(super) fn data_file(table: &Table, row: &Row) -> Result<DataFile> {
@@ -259,16 +175,5 @@ pub(super) fn delete_file(table: &Table, row: &Row) -> Result<DeleteFile> {
         delete_count: row.count(7)?,
         file_size_bytes: row.count(5)?,
         begin: SnapshotId(row.int(6)?),
-    })
-}
-
-fn column_stats(row: &Row) -> Result<ColumnStats> {
-    Ok(ColumnStats {
-        column_size_bytes: row.opt_count(2)?.unwrap_or(0),
-        value_count: row.opt_count(3)?,
-        null_count: row.opt_count(4)?,
-        min: row.opt_text(5),
-        max: row.opt_text(6),
-        contains_nan: row.opt_flag(7)?,
     })
 }

@@ -38,6 +38,7 @@ pub mod options;
 mod read;
 mod rows;
 mod schema;
+mod statistics;
 mod summary;
 mod transaction;
 mod types;
@@ -52,6 +53,7 @@ pub(crate) use self::compact::FileGroup;
 pub(crate) use self::expire::Expiry;
 pub(crate) use self::feed::FileHistory;
 pub(crate) use self::inlined::Kept;
+pub(crate) use self::statistics::StatsOfColumn;
 pub use self::transaction::{Transaction, assign_column_ids};
 pub(crate) use self::types::type_name;
 pub(crate) use self::widen::{leaves, retype_stats, widens};
@@ -156,6 +158,12 @@ impl Catalog {
     #[doc(hidden)]
     pub fn set_patience(&self, millis: u64) {
         self.backend().set_patience(millis);
+    }
+
+    /// How many database calls there were, and how many values they gave; for tests of work.
+    #[doc(hidden)]
+    pub fn work(&self) -> (u64, u64) {
+        self.backend().work()
     }
 
     fn backend(&self) -> &Backend {

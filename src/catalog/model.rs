@@ -387,7 +387,7 @@ pub struct DataFile {
     pub partial_max: Option<SnapshotId>,
     /// How its columns are found by name, if it was added as it is.
     pub name_mapping: Option<Arc<NameMapping>>,
-    /// Statistics by leaf column, of those columns that were asked for and are known.
+    /// Statistics by leaf column while it is staged; later the catalog has them.
     pub column_stats: BTreeMap<ColumnId, ColumnStats>,
     /// The partition it is in; none for files of an unpartitioned table.
     pub partition: Option<FilePartition>,

@@ -43,6 +43,13 @@ impl Catalog {
         snapshot(row)
     }
 
+    /// The id of the newest snapshot.
+    pub(super) async fn newest(&self) -> Result<SnapshotId> {
+        let sql = "SELECT max(snapshot_id) FROM ducklake_snapshot";
+        let rows = self.backend().query(sql, &[]).await?;
+        rows.first().map_or(Ok(SnapshotId(0)), |row| row.int(0).map(SnapshotId))
+    }
+
     /// The snapshot with an id, unless there is none (any more).
     pub async fn snapshot_with_id(&self, id: SnapshotId) -> Result<Option<Snapshot>> {
         let sql =

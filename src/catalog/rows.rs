@@ -8,7 +8,6 @@ use roaring::RoaringTreemap;
 
 use super::Transaction;
 use super::model::*;
-use super::transaction::retype_file;
 use crate::error::Result;
 
 impl Transaction {
@@ -21,15 +20,16 @@ impl Transaction {
         }
     }
 
-    /// The data files of a table, the staged ones last, with the statistics of `stats_of`.
-    pub async fn data_files(&self, table: &Table, stats_of: &[ColumnId]) -> Result<Vec<DataFile>> {
-        let mut files = self.files(table, stats_of).await?;
+    /// The data files of a table, the staged ones last; none of the others has statistics
+    /// ([`Self::column_stats`] gives them).
+    pub async fn data_files(&self, table: &Table) -> Result<Vec<Arc<DataFile>>> {
+        let mut files = self.files_before_deletes(table).await?;
         if let Some(deleted) = self.changes.deleted.get(&table.id) {
             let rows = |file: &DataFile| file.id.and_then(|id| deleted.files.get(&id));
             files.retain(|file| rows(file) != Some(&DeletedRows::All));
             for file in &mut files {
                 if let Some(DeletedRows::At(positions)) = rows(file) {
-                    *Arc::make_mut(&mut file.deleted) |= positions.as_ref();
+                    *Arc::make_mut(&mut Arc::make_mut(file).deleted) |= positions.as_ref();
                 }
             }
         }
@@ -37,19 +37,18 @@ impl Transaction {
     }
 
     /// The same with the rows that this transaction deletes.
-    pub async fn files_before_deletes(&self, table: &Table) -> Result<Vec<DataFile>> {
-        self.files(table, &[]).await
-    }
-
-    async fn files(&self, table: &Table, stats_of: &[ColumnId]) -> Result<Vec<DataFile>> {
+    pub async fn files_before_deletes(&self, table: &Table) -> Result<Vec<Arc<DataFile>>> {
         let mut files = match table.id.is_provisional() {
             true => vec![],
-            false => self.catalog.data_files(self.base.id, table, stats_of).await?,
+            // How the table is partitioned has a part in what its files tell.
+            false if self.changes.altered_tables.contains_key(&table.id) => {
+                let files = self.catalog.data_files(self.base.id, table).await?;
+                files.into_iter().map(Arc::new).collect()
+            }
+            false => self.catalog.known_files(self.base.id, table).await?,
         };
-        if let Some(altered) = self.changes.altered_tables.get(&table.id) {
-            files.iter_mut().for_each(|file| retype_file(file, &altered.base, table));
-        }
-        files.extend(self.changes.appended.get(&table.id).into_iter().flatten().cloned());
+        let staged = self.changes.appended.get(&table.id).into_iter().flatten();
+        files.extend(staged.cloned().map(Arc::new));
         Ok(files)
     }
 

@@ -128,7 +128,7 @@ const INDEXES: &[(&str, &str)] = &[
     ("ducklake_column", "table_id"),
     ("ducklake_data_file", "table_id"),
     ("ducklake_delete_file", "table_id"),
-    ("ducklake_file_column_stats", "table_id, column_id"),
+    ("ducklake_file_column_stats", "table_id, column_id, data_file_id"),
     ("ducklake_table_stats", "table_id"),
     ("ducklake_table_column_stats", "table_id"),
     ("ducklake_partition_info", "table_id"),

@@ -188,7 +188,7 @@ impl Upkeep {
         let least = limits.min_file_size.unwrap_or(0);
         let mut groups: BTreeMap<(FileGroup, String), Vec<DataFile>> = BTreeMap::new();
         let mut keys = self.catalog.file_groups(at, table.id).await?;
-        for file in self.catalog.data_files(at, table, &[]).await? {
+        for file in self.catalog.data_files(at, table).await? {
             let is_whole = file.deletes.is_empty() && file.deleted.is_empty();
             let is_small = (least..below).contains(&file.file_size_bytes);
             if let Some(key) = file.id.and_then(|id| keys.remove(&id))
@@ -232,7 +232,7 @@ impl Upkeep {
             None => self.number(table, "rewrite_delete_threshold", 0.95).await?,
         };
         let mut keys = self.catalog.file_groups(at, table.id).await?;
-        let files = self.catalog.data_files(at, table, &[]).await?;
+        let files = self.catalog.data_files(at, table).await?;
         let changed = files.into_iter().filter(|f| !f.deletes.is_empty() || !f.deleted.is_empty());
         let counted = changed.map(|file| async move {
             let missing = deletes::missing(&self.storage, &file, at).await?;

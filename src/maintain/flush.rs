@@ -53,7 +53,7 @@ impl Upkeep {
         let mut deleted = self.catalog.inlined_deletes(id, base.id).await?;
         if !deleted.is_empty() {
             // Of files that have ended only older versions need them, where they are.
-            let files = self.catalog.data_files(base.id, &table, &[]).await?;
+            let files = self.catalog.data_files(base.id, &table).await?;
             let current: BTreeSet<FileId> = files.iter().filter_map(|file| file.id).collect();
             deleted.retain(|file, _| current.contains(file));
         }
@@ -169,7 +169,7 @@ impl Upkeep {
     ) -> Result<Vec<Deletion>> {
         let mut inlined = self.catalog.inlined_deletes(table.id, at).await?;
         let mut deletions = Vec::new();
-        for file in self.catalog.data_files(at, table, &[]).await? {
+        for file in self.catalog.data_files(at, table).await? {
             let Some((id, mut entries)) = file.id.and_then(|id| inlined.remove_entry(&id)) else {
                 continue;
             };

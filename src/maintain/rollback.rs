@@ -260,7 +260,7 @@ impl Upkeep {
             transaction.alter_table(schema, &created, table.clone()).await?;
         }
         let mut rows = Rows::default();
-        for file in self.catalog.data_files(at, old, &[]).await? {
+        for file in self.catalog.data_files(at, old).await? {
             let missing = deletes::missing(&self.storage, &file, at).await?;
             rows.push(&file, Arc::unwrap_or_clone(missing));
         }
@@ -290,8 +290,8 @@ impl Upkeep {
         let by_id = |files: Vec<DataFile>| -> BTreeMap<FileId, DataFile> {
             files.into_iter().filter_map(|file| Some((file.id?, file))).collect()
         };
-        let mut current = by_id(self.catalog.data_files(now_at, now, &[]).await?);
-        for (id, before) in by_id(self.catalog.data_files(then_at, old, &[]).await?) {
+        let mut current = by_id(self.catalog.data_files(now_at, now).await?);
+        for (id, before) in by_id(self.catalog.data_files(then_at, old).await?) {
             let Some(after) = current.remove(&id) else {
                 let missing = deletes::missing(&self.storage, &before, then_at).await?;
                 gone.push(&before, Arc::unwrap_or_clone(missing));

@@ -47,8 +47,8 @@ impl Session {
             adding.check_table()?;
             let found = find(session.warehouse.storage(), &names).await;
             let found = found.map_err(|e| e.or_span(files_span))?;
-            let present = transaction.data_files(&table, &[]).await?;
-            let present = present.into_iter().map(|file| file.path).collect();
+            let present = transaction.data_files(&table).await?;
+            let present = present.iter().map(|file| file.path.clone()).collect();
             let files = described(found, adding, &present).await?;
             let outcome = Rows::ready(report(&table.name, &files)?)?;
             transaction.append(&table, files);

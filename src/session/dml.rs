@@ -110,7 +110,7 @@ impl Session {
                 let storage = Arc::clone(session.warehouse.storage());
                 let pinned = Arc::new(transaction.clone());
                 rows += LakeTable::new(table.clone(), pinned, storage)?.count().await?;
-                let files = transaction.data_files(&table, &[]).await?;
+                let files = transaction.data_files(&table).await?;
                 let ids = files.iter().filter_map(|file| file.id);
                 let mut all: BTreeMap<_, _> = ids.map(|id| (id, DeletedRows::All)).collect();
                 let inlined = transaction.inlined_rows(&table).await?;

@@ -4,17 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
-use arrow::datatypes::SchemaRef;
-use datafusion::common::pruning::{PrunableStatistics, PruningStatistics};
-use datafusion::common::{Column, ScalarValue, Statistics};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::{Column, ScalarValue};
 
 use super::partition::{self, PartitionValue};
+use super::stats::FileStatistics;
 use crate::catalog::model::{DataFile, Table, Transform};
 use crate::error::Result;
 
 /// The statistics of files, and the buckets they are in.
-pub(super) struct BucketStatistics {
-    bounds: PrunableStatistics,
+pub(super) struct BucketStatistics<'a> {
+    bounds: &'a FileStatistics,
     keys: Vec<Bucketed>,
 }
 
@@ -25,12 +25,11 @@ struct Bucketed {
     buckets: Vec<Option<Option<i32>>>,
 }
 
-impl BucketStatistics {
+impl<'a> BucketStatistics<'a> {
     pub(super) fn new(
         table: &Table,
-        files: &[DataFile],
-        bounds: Vec<Arc<Statistics>>,
-        schema: SchemaRef,
+        files: &[Arc<DataFile>],
+        bounds: &'a FileStatistics,
     ) -> Result<Self> {
         let mut keys = Vec::new();
         if let Some(spec) = &table.partition {
@@ -40,7 +39,7 @@ impl BucketStatistics {
                     continue;
                 }
                 // A file of an earlier specification may have been hashed into other buckets.
-                let bucket = |file: &DataFile| {
+                let bucket = |file: &Arc<DataFile>| {
                     let partition = file.partition.as_ref().filter(|p| p.id == spec.id)?;
                     match partition.values.get(index)? {
                         None => Some(None),
@@ -50,11 +49,11 @@ impl BucketStatistics {
                 keys.push(Bucketed { key, buckets: files.iter().map(bucket).collect() });
             }
         }
-        Ok(Self { bounds: PrunableStatistics::new(bounds, schema), keys })
+        Ok(Self { bounds, keys })
     }
 }
 
-impl PruningStatistics for BucketStatistics {
+impl PruningStatistics for BucketStatistics<'_> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
         self.bounds.min_values(column)
     }

@@ -14,7 +14,6 @@ use datafusion::physical_plan::ExecutionPlan;
 use roaring::RoaringTreemap;
 
 use super::scan::{self, Layout, ScanFile};
-use super::stats;
 use crate::catalog::Transaction;
 use crate::catalog::model::{DataFile, DeletedRows, FileId, INLINED, InlinedRows, Table};
 use crate::error::Result;
@@ -25,7 +24,7 @@ use crate::storage::Storage;
 pub(crate) struct ChosenRows {
     layout: Layout,
     /// Each with the positions of the rows that are not chosen.
-    files: Vec<(DataFile, Arc<RoaringTreemap>)>,
+    files: Vec<(Arc<DataFile>, Arc<RoaringTreemap>)>,
     inlined: Vec<InlinedRows>,
     storage: Arc<Storage>,
 }
@@ -39,7 +38,7 @@ impl ChosenRows {
         storage: Arc<Storage>,
     ) -> Result<Self> {
         let layout = Layout::of_columns(&table.columns)?;
-        let files = files.iter().map(|file| (file.clone(), Arc::default())).collect();
+        let files = files.iter().map(|file| (Arc::new(file.clone()), Arc::default())).collect();
         Ok(Self { layout, files, inlined: inlined.to_vec(), storage })
     }
 
@@ -52,7 +51,7 @@ impl ChosenRows {
     ) -> Result<Self> {
         let layout = Layout::of_columns(&table.columns)?;
         let mut files = Vec::new();
-        for file in transaction.data_files(table, &[]).await? {
+        for file in transaction.data_files(table).await? {
             if let Some(DeletedRows::At(chosen)) = file.id.and_then(|id| rows.get(&id)) {
                 let mut others = RoaringTreemap::new();
                 others.insert_range(0..file.record_count);
@@ -89,17 +88,11 @@ impl TableProvider for ChosenRows {
         _: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let files = self.files.iter().map(|(file, missing)| ScanFile {
-            file: file.clone(),
-            statistics: Arc::new(stats::bounds(
-                file,
-                self.layout.columns(),
-                self.layout.in_files(),
-            )),
-            missing: Arc::clone(missing),
-        });
-        let files = files.collect();
-        let scan = scan::scan(&self.layout, &self.storage, state, files, projection, limit)?;
+        let file = |(file, missing): &(Arc<DataFile>, Arc<RoaringTreemap>)| {
+            ScanFile::unknown(Arc::clone(file), Arc::clone(missing))
+        };
+        let files: Vec<ScanFile> = self.files.iter().map(file).collect();
+        let scan = scan::scan(&self.layout, &self.storage, state, &files, projection, limit)?;
         let inlined = self.inlined.iter().map(|group| self.layout.batch(group));
         let inlined = inlined.collect::<Result<Vec<_>>>()?;
         Ok(scan::with_rows(scan, &self.layout, inlined, projection)?)

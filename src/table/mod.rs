@@ -1,8 +1,9 @@
 //! Tables as DataFusion reads them.
 //!
 //! A [`LakeTable`] is one table as of one transaction. Its scan asks the catalog for the files and
-//! their statistics, leaves out the files that cannot hold a matching row, and yields a plain
-//! `DataSourceExec` over Parquet ([`scan`]), so that every optimisation of DataFusion applies. No
+//! for statistics of the columns that are filtered, leaves out the files that cannot hold a matching
+//! row ([`prune`]), and yields a plain `DataSourceExec` over Parquet ([`scan`]), so that every
+//! optimisation of DataFusion applies. What else is known is asked of the files that are left. No
 //! data file is opened to plan; what is deleted of one becomes a row selection ([`deletes`]).
 //! The columns of files that were added as they are are found by name ([`mapped`]). Few
 //! rows may be in the catalog itself ([`inlined`]): they are one more input of a union. Row counts are
@@ -26,8 +27,10 @@ mod scan;
 mod stats;
 pub(crate) mod types;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use arrow::array::BooleanArray;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -45,6 +48,7 @@ pub(crate) use self::feed::{ChangeFeed, FeedKind};
 pub(crate) use self::mapped::hive_value;
 pub(crate) use self::resolve::{READERS, Readers, SnapshotCatalog, ViewPlanner};
 use self::scan::{Layout, ScanFile};
+use self::stats::FileStatistics;
 use crate::catalog::Transaction;
 use crate::catalog::model::{
     Column, ColumnId, DataFile, InlinedRows, SnapshotId, Table, TableSummary,
@@ -52,7 +56,7 @@ use crate::catalog::model::{
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
-/// Up to this many statistics are loaded for a plan; beyond, only those of filtered columns.
+/// Up to this many statistics are loaded of columns that no filter names.
 const MAX_STATS: usize = 100_000;
 
 /// Files whose deletes are read at the same time.
@@ -97,34 +101,77 @@ impl LakeTable {
         self
     }
 
-    /// The files that may hold a row that matches `filters`, with what is known of each.
+    /// The files that may hold a row that matches `filters`, with what is known of each: of the
+    /// columns that are filtered, and of others that are read where that is not too much.
     async fn files(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
     ) -> Result<Vec<ScanFile>> {
-        let columns = self.columns_with_stats(projection, filters).await?;
-        let files = self.transaction.data_files(&self.table, &columns).await?;
         let schema = self.layout.in_files();
-        let bounds = |file| Arc::new(stats::bounds(file, self.layout.columns(), schema));
-        let bounds: Vec<Arc<Statistics>> = files.iter().map(bounds).collect();
         let filters: Vec<Expr> =
             filters.iter().filter(|filter| is_over(filter, schema)).cloned().collect();
-        let known = BucketStatistics::new(&self.table, &files, bounds.clone(), Arc::clone(schema))?;
-        let keep = prune::may_match(state, &filters, schema, &known)?;
-        let kept = files.into_iter().zip(bounds).zip(keep).filter(|(_, keep)| *keep);
+        let all = self.transaction.data_files(&self.table).await?;
+        let filtered = self.filtered(&filters);
+        let mut known = FileStatistics::new(&all, Arc::clone(schema));
+        self.learn(&mut known, &filtered, &all, false).await?;
+        let buckets = BucketStatistics::new(&self.table, &all, &known)?;
+        let keep = BooleanArray::from(prune::may_match(state, &filters, schema, &buckets)?);
+        let (n_all, n_kept) = (all.len(), keep.true_count());
+        let mut files = all;
+        if n_kept < n_all {
+            known = known.filter(&keep)?;
+            let mut keep = keep.values().iter();
+            files.retain(|_| keep.next().unwrap_or(true));
+        }
+        let is_read = |index: &usize| projection.is_none_or(|p| p.contains(index));
+        let others = (0..self.table.columns.len()).filter(is_read);
+        let others: Vec<usize> = others.filter(|index| !filtered.contains(index)).collect();
+        if n_kept.saturating_mul(others.len()) <= MAX_STATS {
+            self.learn(&mut known, &others, &files, n_kept < n_all / 2).await?;
+        }
         let at = self.transaction.base().id;
-        let described = |((file, statistics), _)| async move {
-            let missing = deletes::missing(&self.storage, &file, at).await?;
-            Ok(ScanFile { file, statistics, missing })
+        let described = |(index, file): (usize, Arc<DataFile>)| {
+            let statistics = known.of_file(index);
+            async move {
+                let missing = deletes::missing(&self.storage, &file, at).await?;
+                Ok(ScanFile { file, statistics: Arc::new(statistics?), missing })
+            }
         };
-        stream::iter(kept).map(described).buffered(CONCURRENT_DELETES).try_collect().await
+        let files = files.into_iter().enumerate().map(described);
+        stream::iter(files).buffered(CONCURRENT_DELETES).try_collect().await
+    }
+
+    /// Adds what the catalog knows of columns by their indexes, in files that are `few` of the
+    /// table's, or most.
+    async fn learn(
+        &self,
+        known: &mut FileStatistics,
+        columns: &[usize],
+        files: &[Arc<DataFile>],
+        few: bool,
+    ) -> Result<()> {
+        let ids: Vec<ColumnId> = columns.iter().map(|i| self.table.columns[*i].id).collect();
+        for stats in self.transaction.column_stats(&self.table, &ids, files, few).await? {
+            let index = self.table.columns.iter().position(|column| column.id == stats.column());
+            index.map_or(Ok(()), |index| known.add(index, files, &stats))?;
+        }
+        Ok(())
+    }
+
+    /// The indexes of the columns that `filters` name.
+    fn filtered(&self, filters: &[Expr]) -> Vec<usize> {
+        let names: HashSet<&str> =
+            filters.iter().flat_map(Expr::column_refs).map(|column| column.name()).collect();
+        let columns = self.table.columns.iter().enumerate();
+        let named = columns.filter(|(_, column)| names.contains(column.name.as_str()));
+        named.map(|(index, _)| index).collect()
     }
 
     /// How many rows there are.
     pub(crate) async fn count(&self) -> Result<u64> {
-        let files = self.transaction.data_files(&self.table, &[]).await?;
+        let files = self.transaction.data_files(&self.table).await?;
         let at = self.transaction.base().id;
         let inlined = self.transaction.inlined_rows(&self.table).await?;
         let mut rows = inlined.iter().map(|group| group.rows.len() as u64).sum();
@@ -133,26 +180,6 @@ impl LakeTable {
             rows += file.record_count.saturating_sub(missing.len());
         }
         Ok(rows)
-    }
-
-    async fn columns_with_stats(
-        &self,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-    ) -> Result<Vec<ColumnId>> {
-        let filtered: Vec<&str> =
-            filters.iter().flat_map(Expr::column_refs).map(|column| column.name()).collect();
-        let is_filtered = |column: &&Column| filtered.contains(&column.name.as_str());
-        let is_projected = |index: usize| projection.is_none_or(|p| p.contains(&index));
-        let columns = self.table.columns.iter().enumerate();
-        let wanted: Vec<&Column> = columns
-            .filter(|(index, column)| is_projected(*index) || is_filtered(column))
-            .map(|(_, column)| column)
-            .collect();
-        let n_files = self.transaction.n_data_files(&self.table).await?;
-        let affordable = n_files.saturating_mul(wanted.len()) <= MAX_STATS;
-        let chosen = wanted.into_iter().filter(|column| affordable || is_filtered(column));
-        Ok(chosen.map(|column| column.id).collect())
     }
 
     /// The rows that the catalog keeps.
@@ -187,14 +214,13 @@ pub(crate) async fn moved(
     let layout = Layout::with_identity(rows.columns)?;
     let described = |file: DataFile| async {
         let missing = deletes::missing(storage, &file, at).await?;
-        let statistics = Arc::new(stats::bounds(&file, layout.columns(), layout.in_files()));
-        Ok::<_, Error>(ScanFile { file, statistics, missing })
+        Ok::<_, Error>(ScanFile::unknown(Arc::new(file), missing))
     };
     let files = stream::iter(rows.files).map(described).buffered(CONCURRENT_DELETES);
-    let files = files.try_collect().await?;
+    let files: Vec<ScanFile> = files.try_collect().await?;
     let mut state = state.clone();
     state.config_mut().options_mut().execution.target_partitions = 1;
-    let scan = scan::scan(&layout, storage, &state, files, None, None)?;
+    let scan = scan::scan(&layout, storage, &state, &files, None, None)?;
     let inlined = rows.inlined.iter().map(|group| layout.batch(group));
     let scan = scan::with_rows(scan, &layout, inlined.collect::<Result<_>>()?, None)?;
     scan::identified(scan, rows.columns.len(), rows.row_ids, rows.snapshots)
@@ -235,7 +261,7 @@ impl TableProvider for LakeTable {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let files = self.files(state, projection, filters).await?;
         let inlined = self.inlined().await?;
-        let scan = scan::scan(&self.layout, &self.storage, state, files, projection, limit)?;
+        let scan = scan::scan(&self.layout, &self.storage, state, &files, projection, limit)?;
         Ok(scan::with_rows(scan, &self.layout, inlined, projection)?)
     }
 }

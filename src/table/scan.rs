@@ -7,12 +7,14 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, new_null_array};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::Session;
+use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -22,7 +24,6 @@ use datafusion::datasource::physical_plan::parquet::{
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{self, binary, case, col, is_not_null};
@@ -32,6 +33,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 use object_store::ObjectMeta;
+use object_store::path::Path;
 use roaring::RoaringTreemap;
 
 use super::mapped::{LabellingReaders, Labels};
@@ -39,15 +41,28 @@ use super::types::{Identity, ROW_ID_COLUMN, SNAPSHOT_COLUMN, table_schema};
 use super::{adapter, deletes, inlined, stats};
 use crate::catalog::model::{Column, DataFile, INLINED, InlinedRow, InlinedRows};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Located, Storage};
+use crate::storage::{self, Storage, Store};
 
 /// A file that is to be read.
 pub(super) struct ScanFile {
-    pub(super) file: DataFile,
-    /// What the catalog knows of its columns, all of its rows counted.
+    pub(super) file: Arc<DataFile>,
+    /// What the catalog knows of its columns, all of its rows counted; nothing of those that are not
+    /// there.
     pub(super) statistics: Arc<Statistics>,
     /// The positions of the rows that are not there.
     pub(super) missing: Arc<RoaringTreemap>,
+}
+
+impl ScanFile {
+    /// A file of whose columns nothing is known.
+    pub(super) fn unknown(file: Arc<DataFile>, missing: Arc<RoaringTreemap>) -> Self {
+        let statistics = Statistics {
+            num_rows: Precision::Exact(file.record_count as usize),
+            total_byte_size: Precision::Inexact(file.file_size_bytes as usize),
+            column_statistics: vec![],
+        };
+        Self { file, statistics: Arc::new(statistics), missing }
+    }
 }
 
 /// Which columns a scan gives, and where each comes from.
@@ -130,19 +145,21 @@ pub(super) fn scan(
     layout: &Layout,
     storage: &Storage,
     state: &dyn Session,
-    files: Vec<ScanFile>,
+    files: &[ScanFile],
     projection: Option<&Vec<usize>>,
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let mut stores: BTreeMap<String, (Located, Vec<PartitionedFile>)> = BTreeMap::new();
+    let mut stores: BTreeMap<&str, (Store, Vec<PartitionedFile>)> = BTreeMap::new();
     for file in files {
-        let located = storage.locate(&file.file.path)?;
-        let partitioned = partitioned_file(layout, &file, &located);
-        let store = stores.entry(located.url.to_string());
-        store.or_insert_with(|| (located, vec![])).1.push(partitioned);
+        let path = file.file.path.as_str();
+        let (_, files) = match stores.entry(storage::authority(path)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert((storage.store(path)?, vec![])),
+        };
+        files.push(partitioned_file(layout, file, storage::place(path)?));
     }
-    let scan = |(located, files): (Located, Vec<PartitionedFile>)| {
-        scan_store(layout, state, &located, files, projection, limit)
+    let scan = |(store, files): (Store, Vec<PartitionedFile>)| {
+        scan_store(layout, state, &store, files, projection, limit)
     };
     let mut scans = stores.into_values().map(scan).collect::<Result<Vec<_>>>()?;
     match scans.len() {
@@ -219,17 +236,15 @@ fn own_or(
 fn scan_store(
     layout: &Layout,
     state: &dyn Session,
-    located: &Located,
+    store: &Store,
     files: Vec<PartitionedFile>,
     projection: Option<&Vec<usize>>,
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let known = files.iter().filter_map(|file| file.statistics.as_deref());
-    let mut statistics =
-        Statistics::try_merge_iter(known, layout.schema.schema_without_virtual_columns())?;
-    let virtual_columns = layout.schema.virtual_columns();
-    let unknown = virtual_columns.iter().map(|_| ColumnStatistics::new_unknown());
-    statistics.column_statistics.extend(unknown);
+    let mut statistics = Statistics::try_merge_iter(known, layout.schema())?;
+    let n_columns = layout.schema().fields().len();
+    statistics.column_statistics.resize(n_columns, ColumnStatistics::new_unknown());
     let mut options = state.table_options().parquet.clone();
     if files.iter().any(|file| stats::may_hold_nan(file, layout.in_files(), projection)) {
         // Bounds in Parquet leave NaN out, and it is above every number to the engine.
@@ -238,15 +253,14 @@ fn scan_store(
     }
     let groups = file_groups(files, state);
     let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-    let readers = CachedParquetFileReaderFactory::new(Arc::clone(&located.store), cache);
+    let readers = CachedParquetFileReaderFactory::new(Arc::clone(&store.store), cache);
     let readers = LabellingReaders(readers);
     let source = ParquetSource::new(layout.schema.clone())
         .with_table_parquet_options(options)
         .with_parquet_file_reader_factory(Arc::new(readers));
     let adapter: Arc<dyn PhysicalExprAdapterFactory> =
         Arc::new(adapter::FieldIdAdapterFactory::new(layout.columns()));
-    let url: ObjectStoreUrl = located.url.clone();
-    let config = FileScanConfigBuilder::new(url, Arc::new(source))
+    let config = FileScanConfigBuilder::new(store.url.clone(), Arc::new(source))
         .with_file_groups(groups)
         .with_statistics(statistics)
         .with_projection_indices(projection.cloned())?
@@ -265,24 +279,29 @@ fn file_groups(files: Vec<PartitionedFile>, state: &dyn Session) -> Vec<FileGrou
     FileGroup::new(files).split_files(n_groups)
 }
 
-fn partitioned_file(layout: &Layout, scan: &ScanFile, located: &Located) -> PartitionedFile {
+fn partitioned_file(layout: &Layout, scan: &ScanFile, location: Path) -> PartitionedFile {
     let file = &scan.file;
     let meta = ObjectMeta {
-        location: located.path.clone(),
+        location,
         // Data files never change, so any fixed time makes cached footers valid for ever.
         last_modified: chrono::DateTime::UNIX_EPOCH,
         size: file.file_size_bytes,
         e_tag: None,
         version: None,
     };
-    let statistics = Statistics::clone(&scan.statistics);
-    let statistics = match scan.missing.is_empty() {
-        true => stats::exact_only(statistics, layout.in_files()),
-        false => stats::without(statistics, scan.missing.len()),
-    };
+    let mut statistics = Arc::clone(&scan.statistics);
+    if !scan.missing.is_empty() {
+        let all = Arc::unwrap_or_clone(statistics);
+        statistics = Arc::new(stats::without(all, scan.missing.len()));
+    }
+    if layout.has_identity {
+        // Those of the constants come after them.
+        let (n_columns, unknown) = (layout.columns.len(), ColumnStatistics::new_unknown());
+        Arc::make_mut(&mut statistics).column_statistics.resize(n_columns, unknown);
+    }
     let mut partitioned = PartitionedFile::from(meta)
         .with_partition_values(layout.constants(file))
-        .with_statistics(Arc::new(statistics));
+        .with_statistics(statistics);
     if !scan.missing.is_empty() {
         let selection = deletes::selection(&scan.missing, file.record_count);
         partitioned = partitioned.with_extension(ParquetRowSelection::new(selection));

@@ -51,7 +51,7 @@ pub(crate) async fn prepare(
                 let names_snapshots = |file: &NewDeleteFile| file.snapshots.is_some();
                 depends |= matches!(&how, DeletionKind::DeleteFile(file) if names_snapshots(file));
                 let id = file.id.ok_or_else(|| Error::internal("a file without an id"))?;
-                deletions.push(Deletion { file: id, delete_files: file.deletes, how });
+                deletions.push(Deletion { file: id, delete_files: file.deletes.clone(), how });
             }
         }
         let expected = deleted.files.keys().filter(|id| **id != INLINED).count();

@@ -33,3 +33,4 @@ mod support;
 mod tidy;
 mod upkeep;
 mod weave;
+mod work;

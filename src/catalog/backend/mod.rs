@@ -69,11 +69,16 @@ struct Seams {
     calls: AtomicU64,
     /// How long to try again, in milliseconds.
     patience: AtomicU64,
+    /// The calls so far.
+    made: AtomicU64,
+    /// The values of rows that were read so far.
+    values: AtomicU64,
 }
 
 impl Seams {
     /// Counts one call. Once the last is used up every call fails, as on a lost connection.
     fn count(&self, name: &str) -> Result<(), Error> {
+        self.made.fetch_add(1, Ordering::Relaxed);
         let step = |left: u64| (left > 1).then(|| left - 1);
         match self.calls.fetch_update(Ordering::SeqCst, Ordering::SeqCst, step) {
             Err(1) => {
@@ -81,6 +86,11 @@ impl Seams {
             }
             _ => Ok(()),
         }
+    }
+
+    fn count_values(&self, rows: &[Row]) {
+        let values = rows.first().map_or(0, |row| row.0.len() * rows.len());
+        self.values.fetch_add(values as u64, Ordering::Relaxed);
     }
 }
 
@@ -100,7 +110,8 @@ impl Backend {
             }
         };
         let millis = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
-        let seams = Seams { calls: 0.into(), patience: millis.into() };
+        let (made, values) = (0.into(), 0.into());
+        let seams = Seams { calls: 0.into(), patience: millis.into(), made, values };
         let turn = Arc::new(Semaphore::new(1));
         Ok(Self { pool, name: name.into(), turn, seams: Arc::new(seams) })
     }
@@ -113,6 +124,11 @@ impl Backend {
     /// Tries again for this long; for tests.
     pub(crate) fn set_patience(&self, millis: u64) {
         self.seams.patience.store(millis, Ordering::SeqCst);
+    }
+
+    /// How many calls there were, and how many values they gave; for tests.
+    pub(crate) fn work(&self) -> (u64, u64) {
+        (self.seams.made.load(Ordering::SeqCst), self.seams.values.load(Ordering::SeqCst))
     }
 
     /// For messages.
@@ -131,7 +147,11 @@ impl Backend {
             };
             match rows.map_err(|e| self.translate(e)) {
                 Err(error) if self.is_transient(&error) && patience.pause().await => {}
-                result => return result,
+                Err(error) => return Err(error),
+                Ok(rows) => {
+                    self.seams.count_values(&rows);
+                    return Ok(rows);
+                }
             }
         }
     }
@@ -268,7 +288,9 @@ impl WriteTransaction {
             Connection::Sqlite(connection) => sqlite::query(&mut **connection, sql, values).await,
             Connection::Postgres(connection) => connection.query(sql, values).await,
         };
-        rows.map_err(|e| self.backend.translate(e))
+        let rows = rows.map_err(|e| self.backend.translate(e))?;
+        self.backend.seams.count_values(&rows);
+        Ok(rows)
     }
 
     pub(crate) async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<(), Error> {

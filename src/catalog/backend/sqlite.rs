@@ -23,6 +23,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// own limit is 32,766.
 pub(super) const MAX_PARAMETERS: usize = 1_000;
 
+/// Rows that are read ahead of who takes them: each time this runs out, two threads change places.
+const ROWS_AHEAD: usize = 1_000;
+
 /// Takes the write lock at once: a lock taken later could not be waited for.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 
@@ -41,6 +44,7 @@ pub(super) async fn connect(path: &Path, access: Access) -> Result<SqlitePool> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(PATIENCE)
+        .row_buffer_size(ROWS_AHEAD)
         .statement_cache_capacity(200);
     let options = match access {
         Access::ReadWrite => options
@@ -102,10 +106,10 @@ fn arguments(values: &[Value]) -> DatabaseResult<SqliteArguments> {
 fn row(row: &SqliteRow) -> DatabaseResult<Row> {
     let value = |index: usize| {
         let raw = row.try_get_raw(index)?;
-        let is_null = raw.is_null();
-        let type_name = raw.type_info().name().to_owned();
-        Ok(match type_name.as_str() {
-            _ if is_null => Value::Null,
+        if raw.is_null() {
+            return Ok(Value::Null);
+        }
+        Ok(match raw.type_info().name() {
             "INTEGER" => Value::Int(row.try_get_unchecked(index)?),
             "REAL" => Value::Text(row.try_get_unchecked::<f64, _>(index)?.to_string()),
             _ => Value::Text(row.try_get_unchecked(index)?),

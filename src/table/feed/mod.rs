@@ -28,10 +28,9 @@ use arrow::array::{ArrayRef, BooleanArray, Int64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::pruning::{PrunableStatistics, PruningStatistics};
+use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{
-    Column as ColumnName, ColumnStatistics, Result as DataFusionResult, ScalarValue, Statistics,
-    project_schema,
+    Column as ColumnName, Result as DataFusionResult, ScalarValue, Statistics, project_schema,
 };
 use datafusion::datasource::TableType;
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -47,10 +46,11 @@ use roaring::RoaringTreemap;
 
 use self::history::{BySnapshot, FileChanges, Told, all_of, in_both};
 use super::scan::{self, Layout, ScanFile};
+use super::stats::FileStatistics;
 use super::types::Identity;
-use super::{CONCURRENT_DELETES, prune, stats};
+use super::{CONCURRENT_DELETES, prune};
 use crate::catalog::Transaction;
-use crate::catalog::model::{ColumnId, InlinedHistory, SnapshotId, Table, same_name};
+use crate::catalog::model::{ColumnId, DataFile, InlinedHistory, SnapshotId, Table, same_name};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
@@ -229,28 +229,33 @@ impl ChangeFeed {
             .map(|(_, column)| column.id)
             .collect();
         let first = *told.range.start();
-        let histories = pinned.file_histories(&self.table, first, &stats_of).await?;
-        let bounds = histories.iter().map(|history| {
-            let (columns, schema) = (self.layout.columns(), self.layout.in_files());
-            Arc::new(stats::bounds(&history.file, columns, schema))
-        });
-        let bounds: Vec<Arc<Statistics>> = bounds.collect();
-        let known = bounds.iter().map(|bounds| Arc::new(self.of_feed(bounds))).collect();
-        let known = PrunableStatistics::new(known, Arc::clone(&self.schema));
+        let histories = pinned.file_histories(&self.table, first).await?;
+        let files: Vec<&DataFile> = histories.iter().map(|history| &history.file).collect();
+        let mut known = FileStatistics::new(&files, Arc::clone(&self.schema));
+        for stats in pinned.column_stats(&self.table, &stats_of, &files, true).await? {
+            let mut columns = self.table.columns.iter();
+            if let Some(index) = columns.position(|column| column.id == stats.column()) {
+                known.add(self.kind.n_own() + index, &files, &stats)?;
+            }
+        }
         let keep = prune::may_match(state, filters, &self.schema, &known)?;
-        let kept = histories.into_iter().zip(bounds).zip(keep).filter(|(_, keep)| *keep);
-        let changes = |((history, bounds), _)| async move {
-            Ok::<_, Error>((FileChanges::of(history, told, &self.storage).await?, bounds))
+        let kept = histories.into_iter().zip(keep).enumerate().filter(|(_, (_, keep))| *keep);
+        let changes = |(index, (history, _))| {
+            let statistics = self.of_table(&known, index);
+            async move {
+                let changes = FileChanges::of(history, told, &self.storage).await?;
+                Ok::<_, Error>((changes, Arc::new(statistics?)))
+            }
         };
         stream::iter(kept).map(changes).buffered(CONCURRENT_DELETES).try_collect().await
     }
 
-    /// Bounds of a file's columns as those of the feed's.
-    fn of_feed(&self, bounds: &Statistics) -> Statistics {
-        let own = vec![ColumnStatistics::new_unknown(); self.kind.n_own()];
-        let of_table = bounds.column_statistics.iter().take(self.table.columns.len()).cloned();
-        let column_statistics = own.into_iter().chain(of_table).collect();
-        Statistics { column_statistics, ..bounds.clone() }
+    /// What is known of a file's columns, without those of the feed's own.
+    fn of_table(&self, known: &FileStatistics, file: usize) -> Result<Statistics> {
+        let mut statistics = known.of_file(file)?;
+        let n_own = self.kind.n_own().min(statistics.column_statistics.len());
+        statistics.column_statistics.drain(..n_own);
+        Ok(statistics)
     }
 
     /// The row ids that both went and came, by snapshot.
@@ -308,7 +313,7 @@ impl ChangeFeed {
             let told =
                 side.of(changes).values().fold(RoaringTreemap::new(), |all, rows| all | rows);
             let missing = Arc::new(all_of(&changes.file) - told);
-            let (file, statistics) = (changes.file.clone(), Arc::clone(statistics));
+            let (file, statistics) = (Arc::new(changes.file.clone()), Arc::clone(statistics));
             ScanFile { file, statistics, missing }
         };
         let scan_files: Vec<ScanFile> = chosen.map(scan_file).collect();
@@ -329,7 +334,7 @@ impl ChangeFeed {
             fields.filter(|(_, f)| identity.contains(f.name().as_str())).map(|(index, _)| index),
         );
         let scan =
-            scan::scan(&self.layout, &self.storage, state, scan_files, Some(&indices), limit)?;
+            scan::scan(&self.layout, &self.storage, state, &scan_files, Some(&indices), limit)?;
         if wanted.is_empty() {
             return Ok(Some(scan));
         }

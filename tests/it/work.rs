@@ -1,0 +1,161 @@
+//! How much of the catalog a statement asks for, counted: what costs time, whatever the machine.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gotgan::catalog::model::{
+    Column, ColumnId, ColumnStats, ColumnType, DataFile, Relation, Schema, Table,
+};
+use gotgan::catalog::{Access, Address, Catalog, PostgresUrl, Transaction, assign_column_ids};
+use gotgan::{Session, Warehouse};
+
+use crate::support::{Kind, Lake, on_each_catalog};
+
+on_each_catalog!(planning_asks_for_what_it_needs);
+
+/// Files of a table, its columns, and rows of a file.
+const FILES: u64 = 400;
+const COLUMNS: u64 = 8;
+const ROWS: u64 = 1000;
+
+/// Values of a file, and of the statistics of one column in a file.
+const OF_FILE: u64 = 11;
+const OF_STATS: u64 = 7;
+
+/// More than anything that does not grow with the files.
+const ELSE: u64 = 300;
+
+fn planning_asks_for_what_it_needs(kind: Kind) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let lake = kind.lake();
+        let catalog = catalog(kind, &lake).await;
+        create(&catalog).await;
+        append(&catalog, 0..FILES).await;
+        let warehouse = Warehouse::open(lake.config()).await.unwrap();
+        let mut session = warehouse.session();
+        let (key, half) = (FILES / 2 * ROWS + 7, FILES / 2 * ROWS);
+
+        // What is filtered of all files, all else of those that are left.
+        let (plan, values) = explained(&mut session, &format!("WHERE c0 = {key}")).await;
+        assert_eq!(named(&plan), [FILES / 2], "{plan}");
+        assert_between(values, FILES * (OF_FILE + OF_STATS), ELSE);
+
+        // Files of a snapshot that is the newest still, and statistics, are known from then on, to
+        // every session.
+        let mut other = warehouse.session();
+        let (plan, values) = explained(&mut other, &format!("WHERE c0 = {}", key + ROWS)).await;
+        assert_eq!(named(&plan), [FILES / 2 + 1], "{plan}");
+        assert_between(values, 0, ELSE);
+
+        let both = format!("WHERE c0 < {half} AND c1 >= {}", half - ROWS);
+        let (plan, values) = explained(&mut session, &both).await;
+        assert_eq!(named(&plan), [FILES / 2 - 1], "{plan}");
+        assert_between(values, FILES * OF_STATS, ELSE);
+
+        // Half of the files and more: the other columns are worth it.
+        let (_, values) = explained(&mut session, &format!("WHERE c0 < {}", half + ROWS)).await;
+        assert_between(values, FILES * (COLUMNS - 2) * OF_STATS, ELSE);
+
+        // Another file: what is known of the others stays.
+        append(&catalog, FILES..FILES + 1).await;
+        let newest = FILES * ROWS;
+        let (plan, values) = explained(&mut session, &format!("WHERE c0 >= {newest}")).await;
+        assert_eq!(named(&plan), [FILES], "{plan}");
+        assert_between(values, (FILES + 1) * OF_FILE, ELSE);
+
+        let (plan, values) = explained(&mut session, "").await;
+        assert!(named(&plan).len() > 1, "{plan}");
+        assert_between(values, 0, ELSE);
+    });
+}
+
+#[track_caller]
+fn assert_between(values: u64, least: u64, more: u64) {
+    assert!((least..=least + more).contains(&values), "{values} values, not {least} and a few");
+}
+
+/// The plan of `SELECT *`, and how many values it took of the catalog.
+async fn explained(session: &mut Session, condition: &str) -> (String, u64) {
+    let (_, before) = session.warehouse().catalog_work();
+    let rows = session.sql(&format!("EXPLAIN SELECT * FROM t {condition}")).await.unwrap();
+    let batches = rows.collect().await.unwrap();
+    let (_, after) = session.warehouse().catalog_work();
+    (arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string(), after - before)
+}
+
+/// The numbers of the files that a plan names.
+fn named(plan: &str) -> Vec<u64> {
+    let names = plan.split("made-up-").skip(1);
+    names.map(|rest| rest.split('.').next().unwrap().parse().unwrap()).collect()
+}
+
+async fn catalog(kind: Kind, lake: &Lake) -> Catalog {
+    let address = match kind {
+        Kind::Sqlite => Address::Sqlite(Path::new(&lake.location).join("catalog.sqlite")),
+        Kind::Postgres(_) => Address::Postgres(PostgresUrl::parse(&lake.location).unwrap()),
+    };
+    Catalog::open(&address, Access::ReadWrite, None).await.unwrap()
+}
+
+async fn schema(transaction: &Transaction) -> Schema {
+    transaction.schema("main").await.unwrap().unwrap()
+}
+
+async fn create(catalog: &Catalog) {
+    let column = |index| Column {
+        id: ColumnId(0),
+        name: format!("c{index}"),
+        column_type: ColumnType::Int64,
+        nullable: true,
+        initial_default: None,
+        default: None,
+        comment: None,
+    };
+    let mut columns: Vec<Column> = (0..COLUMNS).map(column).collect();
+    assign_column_ids(&mut columns);
+    let mut transaction = Transaction::begin(catalog).await.unwrap();
+    transaction.create_table(&schema(&transaction).await, "t", columns).await.unwrap();
+    catalog.commit(&transaction.into_commit(None, None), || {}).await.unwrap();
+}
+
+/// Registers files that are not there; planning opens none.
+async fn append(catalog: &Catalog, files: std::ops::Range<u64>) {
+    let mut transaction = Transaction::begin(catalog).await.unwrap();
+    let schema = schema(&transaction).await;
+    let Some(Relation::Table(table)) = transaction.relation(&schema, "t").await.unwrap() else {
+        panic!("the table is not there");
+    };
+    transaction.append(&table, files.map(|index| made_up(&table, index)).collect());
+    catalog.commit(&transaction.into_commit(None, None), || {}).await.unwrap();
+}
+
+/// The file with the values from `index * ROWS` on in each column.
+fn made_up(table: &Table, index: u64) -> DataFile {
+    let min = index * ROWS;
+    let stats = ColumnStats {
+        column_size_bytes: ROWS * 8,
+        value_count: Some(ROWS),
+        null_count: Some(0),
+        min: Some(min.to_string()),
+        max: Some((min + ROWS - 1).to_string()),
+        contains_nan: None,
+    };
+    let column_stats: BTreeMap<ColumnId, ColumnStats> =
+        table.columns.iter().map(|column| (column.id, stats.clone())).collect();
+    DataFile {
+        id: None,
+        path: format!("{}made-up-{index:08}.parquet", table.directory),
+        record_count: ROWS,
+        file_size_bytes: ROWS * 8 * COLUMNS,
+        footer_size: Some(4096),
+        row_id_start: None,
+        column_stats,
+        begin: None,
+        partial_max: None,
+        name_mapping: None,
+        deletes: vec![],
+        deleted: Default::default(),
+        partition: None,
+    }
+}
