@@ -15,6 +15,7 @@
 mod add_files;
 mod alter;
 mod bind;
+mod constant;
 mod constrain;
 mod define;
 mod dml;
@@ -64,7 +65,7 @@ use crate::write::{Staged, deletes};
 pub struct Session {
     warehouse: Warehouse,
     /// The settings, functions and runtime that each statement's state starts from.
-    template: SessionState,
+    template: Arc<SessionState>,
     open: Option<Open>,
     prepared: BTreeMap<String, Command>,
     progress: Progress,
@@ -80,7 +81,7 @@ struct Open {
 
 impl Session {
     pub(crate) fn new(warehouse: Warehouse) -> Self {
-        let template = warehouse.template().clone();
+        let template = Arc::clone(warehouse.template());
         let (prepared, progress) = (BTreeMap::new(), Progress::default());
         Self { warehouse, template, open: None, prepared, progress }
     }
@@ -222,7 +223,7 @@ impl Session {
     }
 
     fn planner_on(&self, transaction: &Transaction) -> Planner {
-        self.warehouse.planner(self.template.clone(), Arc::new(transaction.clone()))
+        self.warehouse.planner(Arc::clone(&self.template), Arc::new(transaction.clone()))
     }
 
     /// The schema that bare names are in.

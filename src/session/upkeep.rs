@@ -229,7 +229,7 @@ impl Session {
         Upkeep {
             catalog: self.warehouse.catalog().clone(),
             storage: Arc::clone(self.warehouse.storage()),
-            state: self.template.clone(),
+            state: self.template.as_ref().clone(),
             progress: self.progress.clone(),
         }
     }
