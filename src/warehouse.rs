@@ -41,7 +41,7 @@ struct Inner {
     name: String,
     catalog: Catalog,
     storage: Arc<Storage>,
-    template: SessionState,
+    template: Arc<SessionState>,
     read_only: bool,
     safe: bool,
     /// Removes a temporary warehouse when the last handle goes.
@@ -65,7 +65,7 @@ impl Warehouse {
         for (url, store) in &config.object_stores {
             runtime.register_object_store(url, Arc::clone(store));
         }
-        let template = template(&config, runtime, &place.name)?;
+        let template = Arc::new(template(&config, runtime, &place.name)?);
         let inner = Inner {
             name: place.name,
             catalog,
@@ -101,7 +101,7 @@ impl Warehouse {
         for (url, store) in self.stores().await? {
             state.runtime_env().register_object_store(&url, store);
         }
-        let planner = self.planner(state, transaction);
+        let planner = self.planner(Arc::new(state), transaction);
         let catalog = planner.catalog(Default::default(), true).await?;
         context.register_catalog(self.name(), Arc::new(catalog));
         Ok(())
@@ -141,7 +141,7 @@ impl Warehouse {
         &self.inner.storage
     }
 
-    pub(crate) fn template(&self) -> &SessionState {
+    pub(crate) fn template(&self) -> &Arc<SessionState> {
         &self.inner.template
     }
 
@@ -155,7 +155,7 @@ impl Warehouse {
 
     pub(crate) fn planner(
         &self,
-        state: SessionState,
+        state: Arc<SessionState>,
         transaction: Arc<crate::catalog::Transaction>,
     ) -> Planner {
         let storage = Arc::clone(self.storage());

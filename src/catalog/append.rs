@@ -22,13 +22,8 @@ impl Writer<'_> {
         inlined: &[InlinedRows],
     ) -> Result<()> {
         let id = self.table_id(table);
-        let stats = "SELECT record_count, next_row_id, file_size_bytes FROM ducklake_table_stats \
-                     WHERE table_id = $1";
-        let stats = self.transaction.query(stats, &[id.0.into()]).await?;
-        let (mut next_row_id, existed) = match stats.first() {
-            Some(row) => (row.int(1)?, true),
-            None => (0, false),
-        };
+        let (first_row_id, existed) = self.table_stats(id, files, inlined).await?;
+        let mut next_row_id = first_row_id;
         let mut columns = BTreeMap::new();
         if !files.is_empty() {
             let directory;
@@ -59,18 +54,13 @@ impl Writer<'_> {
         if let Some(newest) = inlined.last() {
             let altered = self.changes.tables().find(|other| other.id == table);
             let current = altered.map_or(&newest.columns, |table| &table.columns).clone();
-            next_row_id += self.insert_inlined(id, &current, inlined, next_row_id).await?;
+            self.insert_inlined(catalog, id, &current, inlined, next_row_id).await?;
             columns = leaf_types(&current);
             // Other engines know by this counter that a table's statistics have changed.
             if files.is_empty() {
                 self.next_file_id();
             }
         }
-        let in_files: u64 = files.iter().map(|file| file.record_count).sum();
-        let in_catalog: usize = inlined.iter().map(|group| group.rows.len()).sum();
-        let bytes: u64 = files.iter().map(|file| file.file_size_bytes).sum();
-        let records = in_files + in_catalog as u64;
-        self.table_stats(id, existed, records, next_row_id, bytes).await?;
         let stats = files.iter().map(|file| &file.column_stats);
         let stats: Vec<_> = stats.chain(inlined.iter().map(|group| &group.column_stats)).collect();
         self.table_column_stats(catalog, id, existed, &stats, &columns).await
@@ -85,23 +75,30 @@ impl Writer<'_> {
         }
     }
 
+    /// Counts what is added; gives the first of the new row ids, and whether the table was counted
+    /// before.
     async fn table_stats(
         &mut self,
         table: TableId,
-        existed: bool,
-        records: u64,
-        next_row_id: i64,
-        bytes: u64,
-    ) -> Result<()> {
-        let values = [table.0.into(), records.into(), next_row_id.into(), bytes.into()];
-        let sql = match existed {
-            true => {
-                "UPDATE ducklake_table_stats SET record_count = record_count + $2, \
-                 next_row_id = $3, file_size_bytes = file_size_bytes + $4 WHERE table_id = $1"
-            }
-            false => "INSERT INTO ducklake_table_stats VALUES ($1, $2, $3, $4)",
-        };
-        self.transaction.execute(sql, &values).await
+        files: &[DataFile],
+        inlined: &[InlinedRows],
+    ) -> Result<(i64, bool)> {
+        let in_files: u64 = files.iter().map(|file| file.record_count).sum();
+        let in_catalog = || inlined.iter().flat_map(|group| &group.rows);
+        let new = in_catalog().filter(|row| row.row_id.is_none()).count() as u64;
+        let bytes: u64 = files.iter().map(|file| file.file_size_bytes).sum();
+        let records = in_files + in_catalog().count() as u64;
+        let row_ids = in_files + new;
+        let values = [table.0.into(), records.into(), row_ids.into(), bytes.into()];
+        let update = "UPDATE ducklake_table_stats SET record_count = record_count + $2, \
+                      next_row_id = next_row_id + $3, file_size_bytes = file_size_bytes + $4 \
+                      WHERE table_id = $1 RETURNING next_row_id";
+        if let Some(row) = self.transaction.query(update, &values).await?.first() {
+            return Ok((row.int(0)? - row_ids.cast_signed(), true));
+        }
+        let insert = "INSERT INTO ducklake_table_stats VALUES ($1, $2, $3, $4)";
+        self.transaction.execute(insert, &values).await?;
+        Ok((0, false))
     }
 
     async fn table_column_stats(

@@ -179,6 +179,11 @@ impl<'a> Writer<'a> {
         self.snapshot.schema_version = self.newest.schema_version + 1;
     }
 
+    /// Whether what sessions know of the schema may not hold in this commit.
+    pub(super) fn is_new_schema_version(&self) -> bool {
+        self.snapshot.schema_version != self.newest.schema_version
+    }
+
     async fn write(&mut self, catalog: &Catalog, commit: &Commit) -> Result<()> {
         self.check_names().await?;
         self.drop_all(catalog).await?;

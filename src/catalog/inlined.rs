@@ -163,12 +163,12 @@ impl Catalog {
     }
 
     /// Up to how many rows of a write are kept in the catalog; none if this table's cannot be.
-    pub async fn inlining_limit(&self, table: &Table) -> Result<usize> {
+    pub fn inlining_limit(&self, table: &Table, options: &BTreeMap<String, String>) -> usize {
         if columns(self.backend(), &table.columns).is_none() {
-            return Ok(0);
+            return 0;
         }
-        let limit = self.options_of(table).await?.remove("data_inlining_row_limit");
-        Ok(limit.and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_LIMIT))
+        let limit = options.get("data_inlining_row_limit");
+        limit.and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_LIMIT)
     }
 
     async fn inlined_tables(&self, table: TableId) -> Result<Vec<InlinedTable>> {
@@ -214,11 +214,24 @@ impl Writer<'_> {
     /// The newest inlined table, which has the present form. It is made when the first rows come: a
     /// database with a table more for each table takes long to open. Other sessions know what they
     /// have seen as long as the schema version is the same, so it is another one then.
-    async fn inlined_table(&mut self, id: TableId, current: &[Column]) -> Result<String> {
+    async fn inlined_table(
+        &mut self,
+        catalog: &Catalog,
+        id: TableId,
+        current: &[Column],
+    ) -> Result<String> {
+        let is_new = self.is_new_schema_version();
+        if let Some(name) = catalog.known_inlined_table(&self.snapshot, id).filter(|_| !is_new) {
+            return Ok(name);
+        }
         let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1 \
                    ORDER BY schema_version DESC LIMIT 1";
         if let Some(row) = self.transaction.query(sql, &[id.0.into()]).await?.first() {
-            return row.text(0);
+            let name = row.text(0)?;
+            if !is_new {
+                catalog.learn_inlined_table(&self.snapshot, id, &name);
+            }
+            return Ok(name);
         }
         let definitions = columns(self.transaction.backend(), current)
             .ok_or_else(|| Error::internal("rows that the catalog cannot keep"))?;
@@ -287,16 +300,16 @@ impl Writer<'_> {
         Ok(false)
     }
 
-    /// Inserts rows into the newest inlined table; gives how many of them got a new row id.
+    /// Inserts rows into the newest inlined table; those without a row id get the next ones.
     pub(super) async fn insert_inlined(
         &mut self,
+        catalog: &Catalog,
         id: TableId,
         current: &[Column],
         rows: &[InlinedRows],
         mut next_row_id: i64,
-    ) -> Result<i64> {
-        let table = quoted(&self.inlined_table(id, current).await?);
-        let first = next_row_id;
+    ) -> Result<()> {
+        let table = quoted(&self.inlined_table(catalog, id, current).await?);
         let sql = insert_sql(self.transaction.backend(), &table, current);
         for group in rows {
             for row in &group.rows {
@@ -308,7 +321,7 @@ impl Writer<'_> {
             }
         }
         self.listed.push(Change::id("inlined_insert", id.0));
-        Ok(next_row_id - first)
+        Ok(())
     }
 
     /// Notes deleted positions of data files.

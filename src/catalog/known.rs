@@ -30,6 +30,8 @@ struct Entries {
     schemas: HashMap<i64, Vec<Schema>>,
     relations: HashMap<(i64, SchemaId, String), Option<Relation>>,
     types: HashMap<(i64, TableId), Arc<[FormerType]>>,
+    /// The newest table of inlined rows.
+    inlined: HashMap<(i64, TableId), String>,
     /// With the schema version and the next file's id, of which either changes with them.
     summaries: HashMap<TableId, (i64, i64, TableSummary)>,
     /// With the snapshot whose files they are.
@@ -58,11 +60,11 @@ impl Known {
     /// A look for something that may be there; before it, all is forgotten that has become too much.
     fn look<T>(&self, look: impl FnOnce(&Entries) -> T) -> T {
         self.with(|entries| {
-            let Entries { schemas, relations, types, summaries, files, stats } = &*entries;
-            let n_objects = schemas.len() + relations.len() + types.len() + summaries.len();
+            let Entries { schemas, relations, types, inlined, summaries, files, stats } = &*entries;
+            let n_objects = schemas.len() + relations.len() + types.len() + inlined.len();
             let n_files: usize = files.values().map(|(_, files)| files.len()).sum();
             let n_stats: usize = stats.values().map(|stats| stats.by_file.len()).sum();
-            let n_lists = n_objects + files.len() + stats.len();
+            let n_lists = n_objects + summaries.len() + files.len() + stats.len();
             if n_lists > MAX || n_files + n_stats > MAX_IN_FILES {
                 *entries = Entries::default();
             }
@@ -132,6 +134,16 @@ impl Catalog {
         let types: Arc<[FormerType]> = self.former_types(table).await?.into();
         self.known().with(|known| known.types.insert(key, Arc::clone(&types)));
         Ok(types)
+    }
+
+    /// The newest table of a table's inlined rows. Whoever makes one begins a schema version.
+    pub(super) fn known_inlined_table(&self, at: &Snapshot, table: TableId) -> Option<String> {
+        self.known().look(|known| known.inlined.get(&(at.schema_version, table)).cloned())
+    }
+
+    pub(super) fn learn_inlined_table(&self, at: &Snapshot, table: TableId, name: &str) {
+        let key = (at.schema_version, table);
+        self.known().with(|known| known.inlined.insert(key, name.to_owned()));
     }
 
     /// [`Self::data_files`], read once for a snapshot that stays the newest.

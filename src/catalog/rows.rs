@@ -76,12 +76,17 @@ impl Transaction {
     }
 
     /// Up to how many rows of a write to a table the catalog is to keep.
-    pub async fn inlining_limit(&self, table: &Table) -> Result<usize> {
+    pub fn inlining_limit(&self, table: &Table, options: &BTreeMap<String, String>) -> usize {
         // Its new form has no place in the catalog yet.
-        if self.changes.altered_tables.contains_key(&table.id) {
-            return Ok(0);
+        match self.changes.altered_tables.contains_key(&table.id) {
+            true => 0,
+            false => self.catalog.inlining_limit(table, options),
         }
-        self.catalog.inlining_limit(table).await
+    }
+
+    /// The options that hold for a table, as they are now.
+    pub async fn options_of(&self, table: &Table) -> Result<BTreeMap<String, String>> {
+        self.catalog.options_of(table).await
     }
 
     /// Takes back the staged rows that the catalog was to keep.

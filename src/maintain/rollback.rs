@@ -347,7 +347,7 @@ impl Upkeep {
         if rows.count == 0 {
             return Ok(());
         }
-        let limit = transaction.inlining_limit(&table).await?;
+        let limit = transaction.inlining_limit(&table, &transaction.options_of(&table).await?);
         let target = self.target(table.clone(), Arc::clone(staged)).await?;
         let target = target.with_inlining(limit);
         let target = if row_ids { target.with_row_ids() } else { target };

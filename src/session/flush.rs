@@ -42,7 +42,7 @@ pub(super) async fn flush_if_due(
         let upkeep = Upkeep {
             catalog: warehouse.catalog().clone(),
             storage: Arc::clone(warehouse.storage()),
-            state: warehouse.template().clone(),
+            state: warehouse.template().as_ref().clone(),
             progress: Progress::default(),
         };
         match upkeep.flush_if_due(table).await {

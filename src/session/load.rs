@@ -15,7 +15,7 @@ use datafusion::physical_plan::collect;
 use sqlparser::ast::{Expr, Ident, Query, UnaryOperator, Value};
 
 use super::plan::no_such;
-use super::{Outcome, Planned, Session, define, upsert};
+use super::{Outcome, Planned, Session, constant, define, upsert};
 use crate::catalog::model::{
     Column, ColumnDefault, ColumnType, InlinedRows, Relation, RelationKind, Schema, Table,
 };
@@ -129,10 +129,13 @@ impl Session {
         transaction: &Transaction,
         staged: &Arc<Staged>,
     ) -> Result<Written> {
-        let plan = state.create_physical_plan(&plan).await?;
+        let (plan, context) = match constant::is_constant(&plan) {
+            true => (constant::operators(state, plan)?, constant::context(state)),
+            false => (state.create_physical_plan(&plan).await?, state.task_ctx()),
+        };
         self.progress.watch(&plan);
         let target = self.target(state, table, transaction, staged).await?;
-        write::write(plan, state.task_ctx(), Arc::new(target)).await
+        write::write(plan, context, Arc::new(target)).await
     }
 
     /// Writes the rows that the catalog was to keep as files: a table is about to change its form, and
@@ -173,8 +176,9 @@ impl Session {
         staged: &Arc<Staged>,
     ) -> Result<Target> {
         let storage = Arc::clone(self.warehouse.storage());
-        let options = WriteOptions::of(&self.warehouse.catalog().options_of(table).await?)?;
-        let limit = transaction.inlining_limit(table).await?;
+        let options = transaction.options_of(table).await?;
+        let limit = transaction.inlining_limit(table, &options);
+        let options = WriteOptions::of(&options)?;
         let (staged, progress) = (Arc::clone(staged), self.progress.clone());
         let target = Target::new(state, table.clone(), options, storage, staged, progress)?;
         Ok(target.with_inlining(limit))

@@ -15,6 +15,7 @@
 mod add_files;
 mod alter;
 mod bind;
+mod constant;
 mod constrain;
 mod define;
 mod dml;
@@ -65,7 +66,7 @@ use crate::write::{Staged, deletes};
 pub struct Session {
     warehouse: Warehouse,
     /// The settings, functions and runtime that each statement's state starts from.
-    template: SessionState,
+    template: Arc<SessionState>,
     open: Option<Open>,
     prepared: BTreeMap<String, Command>,
     progress: Progress,
@@ -83,7 +84,7 @@ struct Open {
 
 impl Session {
     pub(crate) fn new(warehouse: Warehouse) -> Self {
-        let template = warehouse.template().clone();
+        let template = Arc::clone(warehouse.template());
         let (prepared, progress) = (BTreeMap::new(), Progress::default());
         Self { warehouse, template, open: None, prepared, progress, is_short: false }
     }
@@ -236,10 +237,10 @@ impl Session {
     }
 
     /// What the statement that runs is planned with.
-    fn state(&self) -> SessionState {
-        let mut state = self.template.clone();
+    fn state(&self) -> Arc<SessionState> {
+        let mut state = Arc::clone(&self.template);
         if self.is_short {
-            Settings::spare(state.config_mut().options_mut());
+            Settings::spare(Arc::make_mut(&mut state).config_mut().options_mut());
         }
         state
     }

@@ -19,7 +19,7 @@ use sqlparser::ast::{Query, Statement as Ast};
 use tokio::task::JoinSet;
 
 use super::label::label;
-use super::{readers, recase};
+use super::{constant, readers, recase};
 use crate::catalog::Transaction;
 use crate::catalog::model::{RelationKind, Schema, View, ViewId};
 use crate::error::{Error, ErrorKind, Result};
@@ -33,7 +33,7 @@ const MAX_VIEW_DEPTH: usize = 64;
 /// Plans queries against one transaction.
 #[derive(Debug, Clone)]
 pub(crate) struct Planner {
-    template: SessionState,
+    template: Arc<SessionState>,
     warehouse: Arc<str>,
     transaction: Arc<Transaction>,
     storage: Arc<Storage>,
@@ -47,13 +47,13 @@ pub(crate) struct Planner {
 /// A plan with the state that it is to be executed in.
 #[derive(Debug)]
 pub(crate) struct Planned {
-    pub(crate) state: SessionState,
+    pub(crate) state: Arc<SessionState>,
     pub(crate) plan: LogicalPlan,
 }
 
 impl Planner {
     pub(crate) fn new(
-        template: SessionState,
+        template: Arc<SessionState>,
         warehouse: &str,
         transaction: Arc<Transaction>,
         storage: Arc<Storage>,
@@ -83,14 +83,15 @@ impl Planner {
         readers.extend(self.extra.clone());
         let statement = as_statement(&ast);
         let (references, _) = resolve_table_references(&statement, true)?;
-        let listed = references.iter().any(|r| r.schema() == Some("information_schema"));
-        let mut state = self.template.clone();
-        // now() is one time for the whole statement, and this is when it begins.
-        state.mark_start_execution();
-        let catalog = Arc::new(self.catalog(readers, listed).await?);
-        let list = MemoryCatalogProviderList::new();
-        list.register_catalog(self.warehouse.to_string(), catalog);
-        state.register_catalog_list(Arc::new(list));
+        // A state is large: statements that name nothing, and compute nothing, do without their own.
+        let mut state = Arc::clone(&self.template);
+        if !references.is_empty() {
+            let listed = references.iter().any(|r| r.schema() == Some("information_schema"));
+            let catalog = Arc::new(self.catalog(readers, listed).await?);
+            let list = MemoryCatalogProviderList::new();
+            list.register_catalog(self.warehouse.to_string(), catalog);
+            Arc::make_mut(&mut state).register_catalog_list(Arc::new(list));
+        }
         let mut planned = state.statement_to_plan(statement).await;
         // Each round spells one column as its table does; a statement has only so many.
         while let Err(error) = &planned
@@ -99,7 +100,13 @@ impl Planner {
             planned = state.statement_to_plan(as_statement(&ast)).await;
         }
         match planned {
-            Ok(plan) => Ok(Planned { state, plan }),
+            Ok(plan) => {
+                if !constant::is_constant(&plan) {
+                    // now() is one time for the whole statement, and this is when it begins.
+                    Arc::make_mut(&mut state).mark_start_execution();
+                }
+                Ok(Planned { state, plan })
+            }
             Err(error) => Err(self.explain_missing(&references, &ast, error.into()).await),
         }
     }
@@ -174,7 +181,8 @@ impl Planner {
             return Err(Error::invalid(format!("views nest deeper than {MAX_VIEW_DEPTH}")));
         }
         self.views.push(view.id);
-        self.template.config_mut().options_mut().catalog.default_schema = schema.name;
+        let template = Arc::make_mut(&mut self.template);
+        template.config_mut().options_mut().catalog.default_schema = schema.name;
         let query = sql::subquery(&view.sql, None)?;
         // A task has a stack of its own, so views may nest deeper than one stack allows.
         let mut task = JoinSet::new();

@@ -3,6 +3,8 @@
 //! A few settings have DuckDB's or PostgreSQL's short names; all of the engine's are reachable by
 //! their own (`datafusion.execution.batch_size`).
 
+use std::sync::Arc;
+
 use arrow::array::timezone::Tz;
 use sqlparser::ast::{Expr, Ident, Value};
 
@@ -37,7 +39,7 @@ impl Session {
             let help = "give a name such as 'Asia/Seoul' or an offset such as '+09:00'";
             return Err(Error::invalid(message).with_help(help).or_span(span));
         }
-        let options = self.template.config_mut().options_mut();
+        let options = Arc::make_mut(&mut self.template).config_mut().options_mut();
         options.set(&key, &value).map_err(|e| {
             let message =
                 format!("setting \"{name}\" cannot be {value:?}: {}", crate::error::message_of(&e));
@@ -50,7 +52,7 @@ impl Session {
         let key = self.setting(name)?;
         let original = self.warehouse.template().config_options().entries();
         let value = original.into_iter().find(|entry| entry.key == key).and_then(|e| e.value);
-        let options = self.template.config_mut().options_mut();
+        let options = Arc::make_mut(&mut self.template).config_mut().options_mut();
         match value {
             Some(value) => options.set(&key, &value)?,
             None => options.set(&key, "")?,
@@ -92,7 +94,8 @@ impl Session {
             let schemas = transaction.schemas().await?;
             return Err(Error::no_such("schema", name, schemas.iter().map(|s| s.name.as_str())));
         };
-        self.template.config_mut().options_mut().catalog.default_schema = schema.name;
+        let template = Arc::make_mut(&mut self.template);
+        template.config_mut().options_mut().catalog.default_schema = schema.name;
         Ok(Outcome::done("SET"))
     }
 

@@ -229,7 +229,7 @@ impl Session {
         Upkeep {
             catalog: self.warehouse.catalog().clone(),
             storage: Arc::clone(self.warehouse.storage()),
-            state: self.state(),
+            state: self.state().as_ref().clone(),
             progress: self.progress.clone(),
         }
     }

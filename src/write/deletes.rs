@@ -42,7 +42,8 @@ pub(crate) async fn prepare(
     let with = (storage, staged);
     for (id, deleted) in &transaction.changes().deleted {
         let files = transaction.files_before_deletes(&deleted.table).await?;
-        let limit = transaction.inlining_limit(&deleted.table).await?;
+        let options = transaction.options_of(&deleted.table).await?;
+        let limit = transaction.inlining_limit(&deleted.table, &options);
         let mut deletions = Vec::with_capacity(deleted.files.len());
         for file in files {
             if let Some(rows) = file.id.and_then(|id| deleted.files.get(&id)) {

@@ -7,6 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::file::{Target, has_nan};
 use super::stats;
@@ -65,7 +66,13 @@ impl Target {
     fn describe(&self, batches: &[RecordBatch]) -> Result<BTreeMap<ColumnId, ColumnStats>> {
         let internal = |e: parquet::errors::ParquetError| Error::internal(e.to_string());
         let schema = Arc::clone(&self.file_schema);
-        let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).map_err(internal)?;
+        // Nobody reads the file, so it has as little as a file can.
+        let bare = WriterProperties::builder()
+            .set_dictionary_enabled(false)
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_offset_index_disabled(true)
+            .build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(bare)).map_err(internal)?;
         let mut nan = vec![false; self.table.columns.len()];
         for batch in batches {
             nan.iter_mut().zip(batch.columns()).for_each(|(nan, array)| *nan |= has_nan(array));

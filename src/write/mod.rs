@@ -84,8 +84,13 @@ pub(crate) async fn write(
         Some(arranged) => arranged,
         None => spread(plan, threads)?,
     };
+    let n_partitions = plan.output_partitioning().partition_count();
+    if n_partitions == 1 {
+        let output = write_partition(plan.execute(0, context)?, &target).await?;
+        return finish(vec![output], &target).await;
+    }
     let mut tasks = JoinSet::new();
-    for partition in 0..plan.output_partitioning().partition_count() {
+    for partition in 0..n_partitions {
         let stream = plan.execute(partition, Arc::clone(&context))?;
         let target = Arc::clone(&target);
         tasks.spawn(async move { (partition, write_partition(stream, &target).await) });

@@ -9,9 +9,10 @@ use gotgan::catalog::model::{
 use gotgan::catalog::{Access, Address, Catalog, PostgresUrl, Transaction, assign_column_ids};
 use gotgan::{Session, Warehouse};
 
+use crate::faults::one;
 use crate::support::{Kind, Lake, on_each_catalog};
 
-on_each_catalog!(planning_asks_for_what_it_needs);
+on_each_catalog!(planning_asks_for_what_it_needs, a_small_insert_makes_few_calls);
 
 /// Files of a table, its columns, and rows of a file.
 const FILES: u64 = 400;
@@ -67,6 +68,38 @@ fn planning_asks_for_what_it_needs(kind: Kind) {
         let (plan, values) = explained(&mut session, "").await;
         assert!(named(&plan).len() > 1, "{plan}");
         assert_between(values, 0, ELSE);
+    });
+}
+
+/// The newest snapshot to begin with, and the options of the table. Then in the catalog's transaction:
+/// its begin, the newest snapshot, the table's counters, the row, the table's bounds, the snapshot and
+/// what it changed, its commit.
+const CALLS_OF_INSERT: u64 = 10;
+
+fn a_small_insert_makes_few_calls(kind: Kind) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let lake = kind.lake();
+        let warehouse = Warehouse::open(lake.config()).await.unwrap();
+        let mut session = warehouse.session();
+        session.sql("CREATE TABLE t (id BIGINT, name VARCHAR)").await.unwrap();
+        session.sql("PREPARE p AS INSERT INTO t VALUES ($1, $2)").await.unwrap();
+        for insert in [
+            "INSERT INTO t VALUES (1, 'one')",
+            "INSERT INTO t SELECT 1, 'one'",
+            "EXECUTE p(1, 'one')",
+        ] {
+            let mut calls = Vec::new();
+            // The first makes room, and some look whether rows should go into files.
+            for _ in 0..4 {
+                let (before, _) = warehouse.catalog_work();
+                session.sql(insert).await.unwrap();
+                let (after, _) = warehouse.catalog_work();
+                calls.push(after - before);
+            }
+            assert_eq!(calls.iter().min(), Some(&CALLS_OF_INSERT), "{insert}: {calls:?}");
+        }
+        assert_eq!(one(&mut session, "SELECT count(*) FROM t WHERE id = 1").await, "12");
     });
 }
 
