@@ -2,8 +2,8 @@
 //!
 //! They know of no table and no catalog; [`crate::optimizer`] puts them into plans.
 
-mod once;
+mod pass;
 mod window;
 
-pub(crate) use self::once::OnceExec;
+pub(crate) use self::pass::{PassExec, Passing};
 pub(crate) use self::window::GroupedWindowExec;

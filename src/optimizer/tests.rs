@@ -322,7 +322,8 @@ async fn tpch_is_joined_in_a_good_order() {
 
 #[tokio::test]
 async fn rules_that_are_off_change_nothing() {
-    let context = context(Settings { join_order: false, group_filter: false, filter_order: true });
+    let off = Settings { join_order: false, group_filter: false, ..Settings::default() };
+    let context = context(off);
     let q18 = planned(&context, 18).await;
     assert_eq!(q18, "[(((customer orders) lineitem) LeftSemi [lineitem])]");
     assert!(!planned(&context, 17).await.contains("keys"));
