@@ -5,12 +5,12 @@
 
 mod conjunction;
 mod grouping_sets;
-mod once;
+mod pass;
 mod shared;
 mod window;
 
 pub(crate) use self::conjunction::ConjunctionExec;
 pub(crate) use self::grouping_sets::GroupingSetsExec;
-pub(crate) use self::once::OnceExec;
+pub(crate) use self::pass::{PassExec, Passing};
 pub(crate) use self::shared::{SharedExec, SharedInput};
 pub(crate) use self::window::GroupedWindowExec;

@@ -50,7 +50,7 @@ pub(crate) fn limit(runtime: &RuntimeEnv) -> usize {
 
 /// What an operator is granted even when nothing is left, so that it can begin, and spill.
 pub(crate) fn least(limit: usize) -> usize {
-    (limit / 128).clamp(64 << 10, 10 << 20)
+    (limit / 128).clamp(1 << 20, 10 << 20)
 }
 
 /// Four fifths of the machine's memory, where the system tells how much that is.

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use datafusion::common::{DataFusionError, Result, human_readable_size};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
@@ -99,12 +99,12 @@ impl SharedPool {
         let mut held: Vec<&Operator> = state.operators.values().collect();
         held.sort_by_key(|operator| std::cmp::Reverse(operator.held));
         let held = held.into_iter().take(NAMED).filter(|operator| operator.held > 0);
-        let held = held.map(|one| format!("{} {}", one.what, human_readable_size(one.held)));
+        let held = held.map(|one| format!("{} {}", one.what, megabytes(one.held)));
         DataFusionError::ResourcesExhausted(format!(
             "the memory limit of {} is reached: {} needs {} more (held by {})",
-            human_readable_size(self.limit),
+            megabytes(self.limit),
             operator.what,
-            human_readable_size(additional),
+            megabytes(additional),
             held.collect::<Vec<_>>().join(", ")
         ))
     }
@@ -181,7 +181,7 @@ impl MemoryPool for SharedPool {
 
 impl fmt::Display for SharedPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "shared({})", human_readable_size(self.limit))
+        write!(f, "shared({})", megabytes(self.limit))
     }
 }
 
@@ -212,6 +212,11 @@ impl Operator {
         };
         Self { what, need, held: 0 }
     }
+}
+
+/// As people write limits.
+fn megabytes(bytes: usize) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
 #[cfg(test)]
@@ -290,8 +295,8 @@ mod tests {
         let error = join.try_grow(LIMIT).unwrap_err();
         assert_eq!(
             crate::error::message_of(&error),
-            "the memory limit of 128.0 MB is reached: a hash join needs 128.0 MB more (held by a \
-             hash join 64.0 MB)"
+            "the memory limit of 134.2 MB is reached: a hash join needs 134.2 MB more (held by a \
+             hash join 67.1 MB)"
         );
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A window function over whole groups keeps all rows of its input: [`GroupedWindowExec`] keeps those
 //! of a group. A nested loop join that runs out of memory gives wrong rows, unless it gives nothing but
-//! pairs: [`OnceExec`] lets it fail. The first rows of an order are kept where they are few; where they
-//! are many, all are sorted, which spills.
+//! pairs: [`Passing::Once`] lets it fail. The first rows of an order are kept where they are few; where they
+//! are many, all are sorted, which spills. What is sorted and may not fit is made as small as it is
+//! first: [`Passing::Compact`].
 
 use std::sync::Arc;
 
@@ -11,15 +12,15 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{JoinType, Result};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::NestedLoopJoinExec;
 use datafusion::physical_plan::limit::LocalLimitExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::WindowAggExec;
+use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
 use super::settings::Settings;
-use super::spill_joins::row_bytes;
-use crate::exec::{GroupedWindowExec, OnceExec};
+use super::spill_joins::{estimated, row_bytes};
+use crate::exec::{GroupedWindowExec, PassExec, Passing};
 
 /// Replaces such operators, or what is below them.
 #[derive(Debug)]
@@ -40,21 +41,32 @@ impl PhysicalOptimizerRule for KeptRows {
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let bytes = Settings::of(config).memory.sure();
-        plan.transform_up(|plan| bounded(plan, bytes)).data()
+        plan.transform_up(|plan| sorted(plan, bytes)?.transform_data(bounded)).data()
     }
 }
 
-fn bounded(
+/// A sort of rows that may take more than `bytes`.
+fn sorted(
     plan: Arc<dyn ExecutionPlan>,
     bytes: usize,
 ) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
-    if let Some(sort) = plan.downcast_ref::<SortExec>() {
-        let first =
-            sort.fetch().filter(|rows| rows.saturating_mul(row_bytes(&sort.schema())) > bytes);
-        let Some(rows) = first else { return Ok(Transformed::no(plan)) };
-        let all = Arc::new(sort.with_fetch(None));
-        return Ok(Transformed::yes(Arc::new(LocalLimitExec::new(all, rows))));
+    let Some(sort) = plan.downcast_ref::<SortExec>() else { return Ok(Transformed::no(plan)) };
+    let schema = sort.schema();
+    let fit = |rows: usize| rows.saturating_mul(row_bytes(&schema)) <= bytes;
+    let is_small = sort.fetch().is_some_and(fit) || estimated(sort.input())?.is_some_and(fit);
+    if is_small {
+        return Ok(Transformed::no(plan));
     }
+    let input = PassExec::compact(Arc::clone(sort.input()));
+    let all = replace_children_if_necessary(Arc::new(sort.with_fetch(None)), vec![input])?;
+    Ok(Transformed::yes(match sort.fetch() {
+        Some(rows) => Arc::new(LocalLimitExec::new(all, rows)),
+        None => all,
+    }))
+}
+
+/// A window function or a nested loop join.
+fn bounded(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     if let Some(window) = plan.downcast_ref::<WindowAggExec>() {
         return Ok(Transformed::yes(Arc::new(GroupedWindowExec::new(window.clone()))));
     }
@@ -64,7 +76,7 @@ fn bounded(
     if *join.join_type() == JoinType::Inner {
         return Ok(Transformed::no(plan));
     }
-    let left = Arc::new(OnceExec::new(Arc::clone(join.left())));
+    let left = Arc::new(PassExec::new(Arc::clone(join.left()), Passing::Once));
     let sides: Vec<Arc<dyn ExecutionPlan>> = vec![left, Arc::clone(join.right())];
-    Ok(Transformed::yes(plan.with_new_children(sides)?))
+    Ok(Transformed::yes(replace_children_if_necessary(plan, sides)?))
 }

@@ -9,11 +9,13 @@
 //!                                        rebuild: as a graph, and as a plan again
 //!                                                                         │
 //!                                        graph, search: the cheapest tree of joins; pure
+//!            … ──> not_in: in words that can be sorted, where memory is short
 //!            … ──> filter_order: cheap and selective conditions first
 //!            … ──> share: computed once, or each for itself again
 //! physical   join_sides: hashes the side that join_order chose
 //!            spill_joins: sorts what memory does not hold instead of hashing it
-//!            … ──> kept_rows: windows and nested loops within memory
+//!            … ──> push_projections: but not through sort-merge joins
+//!            … ──> kept_rows: windows, sorts and nested loops within memory
 //!            … ──> grouping_sets: ROLLUP from groups instead of rows
 //!            … ──> conjunction: conditions for the rows that others have left
 //! ```
@@ -33,6 +35,8 @@ mod grouping_sets;
 mod join_order;
 mod join_sides;
 mod kept_rows;
+mod not_in;
+mod push_projections;
 mod rebuild;
 mod search;
 mod selectivity;
@@ -54,7 +58,8 @@ use self::grouping_sets::GroupingSets;
 use self::join_order::JoinOrder;
 use self::join_sides::JoinSides;
 use self::kept_rows::KeptRows;
-use self::settings::Memory;
+use self::not_in::NotIn;
+use self::push_projections::PushProjections;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::share::SharingPlanner;
 use self::share::{MarkShared, SettleShared, ShowShared};
@@ -78,14 +83,15 @@ fn rules_for_parts() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     // Joins have their keys and tables their filters by then, and no projection is in between.
     let at = rules.iter().position(|rule| rule.name() == "push_down_filter");
     let at = at.map_or(rules.len(), |at| at + 1);
-    rules.insert(at, Arc::new(AntiJoin));
+    rules.splice(at..at, [Arc::new(NotIn) as _, Arc::new(AntiJoin) as _]);
+    let at = at + 1;
     rules.insert(at + 1, Arc::new(GroupFilter));
     rules.insert(at + 2, Arc::new(JoinOrder));
     rules.push(Arc::new(FilterOrder));
     rules
 }
 
-/// The rules for physical plans: DataFusion's with ours among them, one of them held back.
+/// The rules for physical plans: DataFusion's with ours among them, some of them held back.
 pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let position = |rules: &[Arc<dyn PhysicalOptimizerRule + Send + Sync>], name: &str| {
@@ -94,12 +100,15 @@ pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
     let at = position(&rules, "join_selection");
     rules
         .splice(at..rules.len().min(at + 1), [Arc::new(JoinSides) as _, Arc::new(SpillJoins) as _]);
-    // The shape of the plan is settled, and no filter refers to its operators yet.
-    let at = position(&rules, "EnsureCooperative");
-    rules.insert(at, Arc::new(KeptRows));
     // Exchanges are in place by then, and aggregates that need none are one.
     let at = position(&rules, "ProjectionPushdown");
     rules.insert(at, Arc::new(GroupingSets));
+    for rule in rules.iter_mut().filter(|rule| rule.name() == "ProjectionPushdown") {
+        *rule = Arc::new(PushProjections);
+    }
+    // The shape of the plan is settled, and no filter refers to its operators yet.
+    let at = position(&rules, "EnsureCooperative");
+    rules.insert(at, Arc::new(KeptRows));
     rules.push(Arc::new(Conjunction));
     rules.push(Arc::new(ShowShared));
     rules

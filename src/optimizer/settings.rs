@@ -2,7 +2,9 @@
 
 use std::any::Any;
 
-use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
+use datafusion::common::config::{
+    ConfigEntry, ConfigExtension, ConfigNonZeroUsize, ConfigOptions, ExtensionOptions,
+};
 use datafusion::common::{DataFusionError, Result};
 
 /// Rows of a batch and of a row group, and memory of a partition, where memory is short. Every sort of
@@ -78,7 +80,8 @@ impl Settings {
         };
         options.extensions.insert(Self { memory: Memory::Short(bytes), ..settings });
         let execution = &mut options.execution;
-        execution.batch_size = execution.batch_size.min(SPARE_BATCH);
+        let usual = execution.batch_size;
+        execution.batch_size = ConfigNonZeroUsize::try_new(SPARE_BATCH).unwrap_or(usual).min(usual);
         let row_group = &mut execution.parquet.max_row_group_size;
         *row_group = SPARE_ROW_GROUP.min(*row_group);
         let partitions = (bytes / SPARE_PARTITION).max(1);

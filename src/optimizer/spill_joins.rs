@@ -9,7 +9,8 @@
 //! for sure, because the table it is of has no more rows.
 //!
 //! A cross join becomes a nested loop join, which spills if it has no rows to add without a match.
-//! What stays: `NOT IN` with NULLs, which a sort-merge join does not know, and keys without an order.
+//! What stays: `NOT IN` with NULLs, unless [`super::not_in`] has put it in other words, and keys without
+//! an order.
 
 use std::sync::Arc;
 
@@ -145,7 +146,7 @@ fn spilling(plan: Plan) -> Result<Plan> {
 }
 
 /// How many rows statistics expect.
-fn estimated(plan: &Plan) -> Result<Option<usize>> {
+pub(super) fn estimated(plan: &Plan) -> Result<Option<usize>> {
     let known = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new())?;
     Ok(known.num_rows.get_value().copied())
 }
