@@ -26,9 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{
-    Transformed, TransformedResult, TreeNode, TreeNodeRecursion,
-};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchemaRef, Result};
 use datafusion::logical_expr::utils::{conjunction, disjunction, split_conjunction};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, SubqueryAlias, TableScan};
@@ -249,7 +247,8 @@ impl Settling<'_> {
                 }))
             })
         };
-        for Shared { scan: Scan { table, columns, filters }, plan } in self.shared.into_iter().rev() {
+        for Shared { scan: Scan { table, columns, filters }, plan } in self.shared.into_iter().rev()
+        {
             let plan = place(plan, &settled)?;
             settled.insert(table.number(), table.settled(plan, &columns, &filters)?);
         }

@@ -264,12 +264,17 @@ fn context(settings: Settings) -> SessionContext {
     context
 }
 
-/// The plan of a query of TPC-H, and in debug builds a check after every rule that it is valid.
+/// The plan of a query of TPC-H.
 async fn planned(context: &SessionContext, query: u8) -> String {
     let path = format!("{}/benches/tpch/q{query:02}.sql", env!("CARGO_MANIFEST_DIR"));
     let sql = std::fs::read_to_string(path).unwrap();
+    shape_of(context, sql.trim_end().trim_end_matches(';')).await
+}
+
+/// The plan of a query, and in debug builds a check after every rule that it is valid.
+async fn shape_of(context: &SessionContext, sql: &str) -> String {
     let state = context.state();
-    let plan = state.create_logical_plan(sql.trim_end().trim_end_matches(';')).await.unwrap();
+    let plan = state.create_logical_plan(sql).await.unwrap();
     let plan = state.optimize(&plan).unwrap();
     state.create_physical_plan(&plan).await.unwrap();
     shape(&plan)
@@ -328,8 +333,52 @@ async fn tpch_is_joined_in_a_good_order() {
 
 #[tokio::test]
 async fn rules_that_are_off_change_nothing() {
-    let context = context(Settings { join_order: false, group_filter: false, ..Settings::default() });
+    let context =
+        context(Settings { join_order: false, group_filter: false, ..Settings::default() });
     let q18 = planned(&context, 18).await;
     assert_eq!(q18, "[(((customer orders) lineitem) LeftSemi [lineitem])]");
     assert!(!planned(&context, 17).await.contains("keys"));
+}
+
+#[tokio::test]
+async fn what_is_needed_twice_is_shared_if_that_costs_less() {
+    let with = "WITH sold AS (SELECT p_brand, n_name, sum(l_quantity) AS quantity \
+                FROM lineitem, part, supplier, nation \
+                WHERE l_partkey = p_partkey AND l_suppkey = s_suppkey AND s_nationkey = n_nationkey \
+                GROUP BY p_brand, n_name) \
+                SELECT * FROM sold AS a, sold AS b WHERE a.quantity = b.quantity";
+    let context = context(Settings::default());
+    for (filter, is_shared) in [
+        ("true", true),
+        // One of them needs everything.
+        ("b.n_name = 'FRANCE'", true),
+        // What both ask for is little more than what each does, and not much more than one of them.
+        ("a.n_name = 'PERU' AND b.n_name = 'FRANCE'", true),
+        ("a.n_name = 'PERU' AND b.n_name = 'PERU'", true),
+        ("a.n_name = 'PERU' AND b.n_name = 'PERU' AND b.p_brand = 'Brand#11'", true),
+        // Nothing but everything has what one and what the other asks for.
+        ("a.p_brand = 'Brand#11' AND b.n_name = 'FRANCE'", false),
+    ] {
+        let shape = shape_of(&context, &format!("{with} AND {filter}")).await;
+        assert_eq!(
+            shape.matches("shared:").count(),
+            if is_shared { 2 } else { 0 },
+            "{filter}: {shape}"
+        );
+    }
+    let context = self::context(Settings { share_plans: false, ..Settings::default() });
+    assert!(!shape_of(&context, with).await.contains("shared"));
+}
+
+#[tokio::test]
+async fn what_both_places_ask_for_is_filtered_where_it_is_computed() {
+    let context = context(Settings::default());
+    let shape = shape_of(
+        &context,
+        "WITH sold AS (SELECT o_custkey, o_orderdate, sum(o_totalprice) AS total FROM orders \
+         GROUP BY o_custkey, o_orderdate) \
+         SELECT * FROM sold AS a, sold AS b WHERE a.o_custkey = b.o_custkey \
+         AND a.o_orderdate = DATE '1995-01-01' AND a.total > 5 AND b.o_orderdate = DATE '1995-01-02'",
+    );
+    assert_eq!(shape.await, "(shared:[orders*] shared:[orders*])");
 }

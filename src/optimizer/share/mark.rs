@@ -14,9 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{
-    Transformed, TransformedResult, TreeNode, TreeNodeRecursion,
-};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchemaRef, Result, internal_datafusion_err};
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::context::QueryPlanner;
@@ -76,8 +74,7 @@ struct Choice {
 }
 
 /// Before it is known what else filters a plan: joins may be much cheaper with that.
-const FIRST: Choice =
-    Choice { is_work: groups, is_cheaper: |_, _| true, table: SharedTable::new };
+const FIRST: Choice = Choice { is_work: groups, is_cheaper: |_, _| true, table: SharedTable::new };
 
 /// When everything is known.
 const LAST: Choice = Choice {

@@ -14,8 +14,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use tokio::sync::OnceCell;
 
@@ -226,10 +226,11 @@ impl TableProvider for SharedTable {
             columns.push((Arc::new(column), self.column_name(*index).to_owned()));
         }
         let is_all = columns.len() == given.fields().len();
-        let is_same = is_all && wanted.iter().enumerate().all(|(place, index)| {
-            let position = self.inner.columns.as_ref().map_or(Some(*index), |all| all[*index]);
-            position == Some(place) && given.field(place).name() == self.column_name(*index)
-        });
+        let is_same = is_all
+            && wanted.iter().enumerate().all(|(place, index)| {
+                let position = self.inner.columns.as_ref().map_or(Some(*index), |all| all[*index]);
+                position == Some(place) && given.field(place).name() == self.column_name(*index)
+            });
         match is_same {
             true => Ok(shared),
             false => Ok(Arc::new(ProjectionExec::try_new(columns, shared)?)),
