@@ -275,8 +275,13 @@ async fn operators(context: &SessionContext, sql: &str) -> Vec<String> {
 async fn planned(context: &SessionContext, query: u8) -> String {
     let path = format!("{}/benches/tpch/q{query:02}.sql", env!("CARGO_MANIFEST_DIR"));
     let sql = std::fs::read_to_string(path).unwrap();
+    shape_of(context, sql.trim_end().trim_end_matches(';')).await
+}
+
+/// The plan of a query, and in debug builds a check after every rule that it is valid.
+async fn shape_of(context: &SessionContext, sql: &str) -> String {
     let state = context.state();
-    let plan = state.create_logical_plan(sql.trim_end().trim_end_matches(';')).await.unwrap();
+    let plan = state.create_logical_plan(sql).await.unwrap();
     let plan = state.optimize(&plan).unwrap();
     state.create_physical_plan(&plan).await.unwrap();
     shape(&plan)
@@ -286,13 +291,13 @@ async fn planned(context: &SessionContext, query: u8) -> String {
 fn the_rules_that_ours_go_by_are_there() {
     let names: Vec<String> = rules().iter().map(|rule| rule.name().into()).collect();
     let at = names.iter().position(|name| name == "push_down_filter").unwrap();
-    let ours = ["gotgan_anti_join", "gotgan_group_filter", "gotgan_join_order"];
-    assert_eq!(names[at + 1..at + 4], ours);
+    let ours = ["gotgan_not_in", "gotgan_anti_join", "gotgan_group_filter", "gotgan_join_order"];
+    assert_eq!(names[at + 1..at + 5], ours);
     let names: Vec<String> = physical_rules().iter().map(|rule| rule.name().into()).collect();
     assert!(names.iter().any(|name| name == "gotgan_join_sides"));
     let at = names.iter().position(|name| name == "gotgan_grouping_sets").unwrap();
     assert!(names[..at].iter().any(|name| name == "EnsureRequirements"));
-    assert_eq!(names.last().unwrap(), "gotgan_conjunction");
+    assert_eq!(names[names.len() - 2..], ["gotgan_conjunction", "gotgan_show_shared"]);
 }
 
 #[tokio::test]
@@ -410,4 +415,47 @@ async fn filters_of_several_conditions_are_one_operator() {
     assert_eq!(conjunctions(Settings::default(), "o_orderkey > 7").await, 0);
     let off = Settings { conjunction: false, ..Settings::default() };
     assert_eq!(conjunctions(off, both).await, 0);
+}
+
+#[tokio::test]
+async fn what_is_needed_twice_is_shared_if_that_costs_less() {
+    let with = "WITH sold AS (SELECT p_brand, n_name, sum(l_quantity) AS quantity \
+                FROM lineitem, part, supplier, nation \
+                WHERE l_partkey = p_partkey AND l_suppkey = s_suppkey AND s_nationkey = n_nationkey \
+                GROUP BY p_brand, n_name) \
+                SELECT * FROM sold AS a, sold AS b WHERE a.quantity = b.quantity";
+    let context = context(Settings::default());
+    for (filter, is_shared) in [
+        ("true", true),
+        // One of them needs everything.
+        ("b.n_name = 'FRANCE'", true),
+        // What both ask for is little more than what each does, and not much more than one of them.
+        ("a.n_name = 'PERU' AND b.n_name = 'FRANCE'", true),
+        ("a.n_name = 'PERU' AND b.n_name = 'PERU'", true),
+        ("a.n_name = 'PERU' AND b.n_name = 'PERU' AND b.p_brand = 'Brand#11'", true),
+        // Nothing but everything has what one and what the other asks for.
+        ("a.p_brand = 'Brand#11' AND b.n_name = 'FRANCE'", false),
+    ] {
+        let shape = shape_of(&context, &format!("{with} AND {filter}")).await;
+        assert_eq!(
+            shape.matches("shared:").count(),
+            if is_shared { 2 } else { 0 },
+            "{filter}: {shape}"
+        );
+    }
+    let context = self::context(Settings { share_plans: false, ..Settings::default() });
+    assert!(!shape_of(&context, with).await.contains("shared"));
+}
+
+#[tokio::test]
+async fn what_both_places_ask_for_is_filtered_where_it_is_computed() {
+    let context = context(Settings::default());
+    let shape = shape_of(
+        &context,
+        "WITH sold AS (SELECT o_custkey, o_orderdate, sum(o_totalprice) AS total FROM orders \
+         GROUP BY o_custkey, o_orderdate) \
+         SELECT * FROM sold AS a, sold AS b WHERE a.o_custkey = b.o_custkey \
+         AND a.o_orderdate = DATE '1995-01-01' AND a.total > 5 AND b.o_orderdate = DATE '1995-01-02'",
+    );
+    assert_eq!(shape.await, "(shared:[orders*] shared:[orders*])");
 }
