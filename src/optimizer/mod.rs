@@ -11,6 +11,7 @@
 //!            … ──> filter_order: cheap and selective conditions first
 //! physical   join_sides: hashes the side that join_order chose
 //!            … ──> grouping_sets: ROLLUP from groups instead of rows
+//!            … ──> filter_gate: no filter for a column of the same name, which is a fault of the engine's
 //!            … ──> conjunction: conditions for the rows that others have left
 //! ```
 //!
@@ -22,6 +23,7 @@ mod anti_join;
 mod collect;
 mod conjunction;
 mod estimate;
+mod filter_gate;
 mod filter_order;
 mod graph;
 mod group_filter;
@@ -41,6 +43,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use self::anti_join::AntiJoin;
 use self::conjunction::Conjunction;
+use self::filter_gate::FilterGates;
 use self::filter_order::FilterOrder;
 use self::group_filter::GroupFilter;
 use self::grouping_sets::GroupingSets;
@@ -67,6 +70,9 @@ pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
     for rule in &mut rules {
         if rule.name() == "join_selection" {
             *rule = Arc::new(JoinSides);
+        }
+        if rule.name().starts_with("FilterPushdown") {
+            *rule = Arc::new(FilterGates { inner: Arc::clone(rule) });
         }
     }
     // Exchanges are in place by then, and aggregates that need none are one.
