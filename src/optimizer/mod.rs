@@ -17,6 +17,7 @@
 //!            … ──> push_projections: but not through sort-merge joins
 //!            … ──> kept_rows: windows, sorts and nested loops within memory
 //!            … ──> grouping_sets: ROLLUP from groups instead of rows
+//!            … ──> filter_gate: no filter for a column of the same name, which is a fault of the engine's
 //!            … ──> conjunction: conditions for the rows that others have left
 //! ```
 //!
@@ -28,6 +29,7 @@ mod anti_join;
 mod collect;
 mod conjunction;
 mod estimate;
+mod filter_gate;
 mod filter_order;
 mod graph;
 mod group_filter;
@@ -52,6 +54,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use self::anti_join::AntiJoin;
 use self::conjunction::Conjunction;
+use self::filter_gate::FilterGates;
 use self::filter_order::FilterOrder;
 use self::group_filter::GroupFilter;
 use self::grouping_sets::GroupingSets;
@@ -100,6 +103,9 @@ pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
     let at = position(&rules, "join_selection");
     rules
         .splice(at..rules.len().min(at + 1), [Arc::new(JoinSides) as _, Arc::new(SpillJoins) as _]);
+    for rule in rules.iter_mut().filter(|rule| rule.name().starts_with("FilterPushdown")) {
+        *rule = Arc::new(FilterGates { inner: Arc::clone(rule) });
+    }
     // Exchanges are in place by then, and aggregates that need none are one.
     let at = position(&rules, "ProjectionPushdown");
     rules.insert(at, Arc::new(GroupingSets));

@@ -108,11 +108,11 @@ impl Writer {
         }
         let all = keys.join(", ");
         let sets = match self.below(6) {
-            0 | 1 => format!("ROLLUP ({all})"),
             2 => format!("CUBE ({all})"),
             3 => format!("GROUPING SETS (({all}), ({}), ())", keys[0]),
             4 => format!("GROUPING SETS (({}), ({all}), ({}))", keys[0], keys[keys.len() - 1]),
-            _ => format!("{}, ROLLUP ({})", keys[0], keys[keys.len() - 1]),
+            5 if keys.len() > 1 => format!("{}, ROLLUP ({})", keys[0], keys[1..].join(", ")),
+            _ => format!("ROLLUP ({all})"),
         };
         let columns = keys.iter().enumerate().map(|(n, key)| format!("{key} AS g{n}"));
         let columns = columns.collect::<Vec<_>>().join(", ");
