@@ -51,13 +51,15 @@ impl Transaction {
             true => String::new(),
             false => format!(" OR data_file_id IN ({})", recent.join(", ")),
         };
+        // A flush of DuckDB's does not note up to when the rows of its file were deleted.
         let sql = format!(
             "SELECT {FILE}, end_snapshot FROM ducklake_data_file \
              WHERE table_id = $1 AND begin_snapshot <= $3 AND (begin_snapshot >= $2 \
              OR partial_max >= $2 OR end_snapshot BETWEEN $2 AND $3 \
              OR data_file_id IN (SELECT d.data_file_id FROM ducklake_delete_file d \
              WHERE d.table_id = $1 AND d.begin_snapshot <= $3 \
-             AND coalesce(d.partial_max, d.begin_snapshot) >= $2){or_recent}) \
+             AND (coalesce(d.partial_max, d.begin_snapshot) >= $2 \
+             OR (d.partial_max IS NULL AND ducklake_data_file.partial_max IS NOT NULL))){or_recent}) \
              ORDER BY data_file_id"
         );
         let values = [table.id.0.into(), first.into(), last.into()];
