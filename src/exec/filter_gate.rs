@@ -44,7 +44,8 @@ impl FilterGateExec {
         for field in schema.fields() {
             *n_named.entry(field.name()).or_default() += 1;
         }
-        let is_alone = |index: &usize| n_named.get(schema.field(*index).name().as_str()) == Some(&1);
+        let is_alone =
+            |index: &usize| n_named.get(schema.field(*index).name().as_str()) == Some(&1);
         (0..schema.fields().len()).filter(is_alone).collect()
     }
 }

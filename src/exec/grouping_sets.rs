@@ -202,9 +202,7 @@ impl ExecutionPlan for GroupingSetsExec {
         let groups = stream::try_unfold(chunks, Chunks::next)
             .map_ok(|groups| stream::iter(groups.into_iter().map(Ok)))
             .try_flatten()
-            .map(move |groups: Result<Groups>| {
-                Ok(sets.widened(groups?)?.record_output(&metrics))
-            });
+            .map(move |groups: Result<Groups>| Ok(sets.widened(groups?)?.record_output(&metrics)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), groups)))
     }
 

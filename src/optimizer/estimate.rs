@@ -388,9 +388,8 @@ pub(super) fn matched(
 /// How many different values pairs of keys have, of which the first are from a table of `unfiltered`
 /// rows.
 pub(super) fn values(keys: &[(ColumnEstimate, ColumnEstimate)], unfiltered: f64) -> f64 {
-    let domains = keys.iter().map(|(own, other)| {
-        unfiltered_domain(&[own.as_key(0), other.as_key(1)])
-    });
+    let domains =
+        keys.iter().map(|(own, other)| unfiltered_domain(&[own.as_key(0), other.as_key(1)]));
     f64::min(domains.product(), unfiltered).max(1.0)
 }
 

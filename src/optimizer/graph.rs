@@ -210,14 +210,13 @@ impl JoinGraph {
     /// of which there are so many rows. Such a filter is known before the first row of `probing` is
     /// read, and where rows are stored in the order of the key, few are read.
     pub(super) fn spared(&self, hashed: Relations, n_hashed: f64, probing: Relations) -> f64 {
-        let rows = |of: Relations| -> f64 {
-            of.iter().map(|index| self.relations[index].rows).sum()
-        };
+        let rows =
+            |of: Relations| -> f64 { of.iter().map(|index| self.relations[index].rows).sum() };
         let alone = hashed.iter().next().filter(|_| hashed.len() == 1);
         match alone.map(|index| &self.relations[index].role) {
-            Some(Role::Filtering { needs, keeps, is_keyless: false, drops_others: true, .. }) => {
-                (1.0 - keeps) * rows(*needs)
-            }
+            Some(Role::Filtering {
+                needs, keeps, is_keyless: false, drops_others: true, ..
+            }) => (1.0 - keeps) * rows(*needs),
             Some(Role::Filtering { .. }) => 0.0,
             _ => {
                 let links =

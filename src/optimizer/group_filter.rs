@@ -135,8 +135,7 @@ fn sources<'a>(
     // A semi join needs a match for its own key, which is in the class.
     let semi = parts.iter().enumerate().flat_map(move |(source, part)| {
         let semi = part.attached.as_ref().filter(|attached| {
-            attached.kind == Kind::Semi
-                && attached.null_equality == NullEquality::NullEqualsNothing
+            attached.kind == Kind::Semi && attached.null_equality == NullEquality::NullEqualsNothing
         });
         let on = semi.into_iter().flat_map(|semi| &semi.on);
         let keys = on.filter(move |(own, _)| {

@@ -125,8 +125,7 @@ impl Model {
             Some(relation) => self.column(relation, expr),
             None => ColumnEstimate::unknown(f64::MAX),
         };
-        let keys =
-            attached.on.iter().map(|(outer, inner)| (own(outer), self.column(index, inner)));
+        let keys = attached.on.iter().map(|(outer, inner)| (own(outer), self.column(index, inner)));
         let keys: Vec<_> = keys.collect();
         let unfiltered = needs.iter().map(|relation| self.estimates[relation].unfiltered);
         let unfiltered = unfiltered.fold(1.0, f64::max);

@@ -14,8 +14,8 @@ use datafusion::common::{
 use datafusion::datasource::TableType;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableProviderFilterPushDown};
-use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::{Settings, physical_rules, rules};
@@ -390,6 +390,26 @@ async fn rows_without_a_match_are_an_anti_join() {
     assert!(!of(&off, "o_orderkey IS NULL").await.contains("LeftAnti"));
     // Another column may be NULL in a row that has a match.
     assert!(!of(&on, "o_comment IS NULL").await.contains("LeftAnti"));
+}
+
+#[tokio::test]
+async fn an_outer_join_comes_behind_those_that_filter() {
+    let context = context(Settings::default());
+    let of = async |sql: &str| {
+        shape(context.sql(sql).await.unwrap().into_optimized_plan().as_ref().unwrap())
+    };
+    let behind = "SELECT p_name, max(o_comment) FROM lineitem LEFT JOIN orders ON l_orderkey = o_orderkey \
+                  JOIN part ON l_partkey = p_partkey WHERE p_size = 1 GROUP BY p_name";
+    assert_eq!(of(behind).await, "[((part* lineitem) Left orders)]");
+    // What joins a column that it adds stays behind it.
+    let before = "SELECT c_name, l_quantity FROM lineitem LEFT JOIN orders ON l_orderkey = o_orderkey \
+                  LEFT JOIN customer ON o_custkey = c_custkey JOIN part ON l_partkey = p_partkey \
+                  WHERE p_size = 1";
+    assert_eq!(of(before).await, "(((part* lineitem) Left orders) Left customer)");
+    // As does a condition on one.
+    let filtered = "SELECT l_quantity FROM lineitem LEFT JOIN orders ON l_orderkey = o_orderkey \
+                    JOIN part ON l_partkey = p_partkey WHERE p_size = 1 AND (o_comment IS NULL OR o_comment < p_name)";
+    assert_eq!(of(filtered).await, "((part* lineitem) Left orders)");
 }
 
 #[tokio::test]
