@@ -72,7 +72,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The join of rows on the left with what is attached on the right.
-    pub(super) fn from_left(self) -> JoinType {
+    pub(super) fn left_join(self) -> JoinType {
         match self {
             Self::Semi => JoinType::LeftSemi,
             Self::Anti => JoinType::LeftAnti,
