@@ -406,7 +406,12 @@ async fn an_outer_join_comes_behind_those_that_filter() {
                   LEFT JOIN customer ON o_custkey = c_custkey JOIN part ON l_partkey = p_partkey \
                   WHERE p_size = 1";
     assert_eq!(of(before).await, "(((part* lineitem) Left orders) Left customer)");
-    // As does a condition on one.
+    // If that is an inner join, so is the outer one.
+    let inner = "SELECT c_name, l_quantity FROM lineitem LEFT JOIN orders ON l_orderkey = o_orderkey \
+                 JOIN customer ON o_custkey = c_custkey JOIN part ON l_partkey = p_partkey \
+                 WHERE p_size = 1";
+    assert!(!of(inner).await.contains("Left"));
+    // A condition on one stays behind it, too.
     let filtered = "SELECT l_quantity FROM lineitem LEFT JOIN orders ON l_orderkey = o_orderkey \
                     JOIN part ON l_partkey = p_partkey WHERE p_size = 1 AND (o_comment IS NULL OR o_comment < p_name)";
     assert_eq!(of(filtered).await, "((part* lineitem) Left orders)");
