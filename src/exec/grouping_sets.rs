@@ -17,6 +17,7 @@
 //! for none.
 
 use std::fmt;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, new_null_array};
@@ -319,7 +320,7 @@ impl Sets {
         let places = places.map(|(place, _)| place).chain(of.len()..of.len() + n_states);
         let places: Vec<usize> = places.collect();
         let groups = projected(groups, &places)?;
-        let input = MemorySourceConfig::try_new_exec(&[groups.clone()], Arc::clone(&schema), None)?;
+        let input = MemorySourceConfig::try_new_exec(from_ref(&groups), Arc::clone(&schema), None)?;
         let key = |place: usize| {
             let name = schema.field(place).name().clone();
             let key: Arc<dyn PhysicalExpr> = match keys.is_empty() {
