@@ -12,17 +12,19 @@
 //! has them not, `__grouping_id`, and the states, which the final aggregate merges. Of nothing there is
 //! still a total: what `()` gives without input is left to that aggregate itself.
 //!
-//! Groups are held until their chunk of input is at its end. What is left out: order (the final
-//! aggregate asks for none), and groups of several chunks are put together by the final aggregate.
+//! Groups are held until their chunk of input is at its end; those of several chunks are put together
+//! by the final aggregate, as are all if memory is short. What is left out is order: that aggregate asks
+//! for none.
 
 use std::fmt;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -317,8 +319,8 @@ impl Sets {
         let places = of.iter().enumerate().filter(|(_, key)| kept.contains(key));
         let places = places.map(|(place, _)| place).chain(of.len()..of.len() + n_states);
         let places: Vec<usize> = places.collect();
-        let groups: Result<Vec<_>, _> = groups.iter().map(|batch| batch.project(&places)).collect();
-        let input = MemorySourceConfig::try_new_exec(&[groups?], Arc::clone(&schema), None)?;
+        let groups = projected(groups, &places)?;
+        let input = MemorySourceConfig::try_new_exec(from_ref(&groups), Arc::clone(&schema), None)?;
         let key = |place: usize| {
             let name = schema.field(place).name().clone();
             let key: Arc<dyn PhysicalExpr> = match keys.is_empty() {
@@ -335,12 +337,15 @@ impl Sets {
             input,
             Arc::clone(&self.raw),
         )?;
-        let mut groups = common::collect(aggregate.execute(0, Arc::clone(context))?).await?;
-        if keys.is_empty() {
-            let states: Vec<usize> = (1..=n_states).collect();
-            groups = groups.iter().map(|batch| batch.project(&states)).collect::<Result<_, _>>()?;
+        let groups = match common::collect(aggregate.execute(0, Arc::clone(context))?).await {
+            // The final aggregate puts them together, and can do so on disk.
+            Err(error) if is_short_of_memory(&error) => groups,
+            regrouped => regrouped?,
+        };
+        match keys.is_empty() {
+            true => projected(&groups, &(1..=n_states).collect::<Vec<_>>()),
+            false => Ok(groups),
         }
-        Ok(groups)
     }
 
     /// The groups of a set with all columns of the output.
@@ -360,6 +365,14 @@ impl Sets {
         columns.extend(given);
         Ok(RecordBatch::try_new(Arc::clone(&self.output), columns)?)
     }
+}
+
+fn projected(batches: &[RecordBatch], columns: &[usize]) -> Result<Vec<RecordBatch>> {
+    batches.iter().map(|batch| Ok(batch.project(columns)?)).collect()
+}
+
+fn is_short_of_memory(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
 fn n_rows(batches: &[RecordBatch]) -> usize {

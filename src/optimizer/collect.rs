@@ -7,8 +7,8 @@
 //!
 //! What a semi, anti or outer join looks into is *attached* to the relations whose columns decide
 //! about a match, and comes behind them. That an outer join may come behind any other,
-//! `(a LEFT b) JOIN c = (a JOIN c) LEFT b`, holds if no key of `b` joins `c`; where one does, outer
-//! joins are relations as they are.
+//! `(a LEFT b) JOIN c = (a JOIN c) LEFT b`, holds if no key of `b` joins `c`. Where one does, rows without
+//! a match have NULL for it and are dropped, so the outer join is an inner one (TPC-DS q93).
 
 use std::collections::{HashMap, HashSet};
 
@@ -30,6 +30,8 @@ pub(super) struct Joins {
     pub(super) conditions: Vec<Expr>,
     /// The order they are in.
     pub(super) tree: JoinTree,
+    /// Whether some of them are not the joins that they were taken from.
+    pub(super) are_others: bool,
 }
 
 /// A relation.
@@ -72,7 +74,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The join of rows on the left with what is attached on the right.
-    pub(super) fn from_left(self) -> JoinType {
+    pub(super) fn left_join(self) -> JoinType {
         match self {
             Self::Semi => JoinType::LeftSemi,
             Self::Anti => JoinType::LeftAnti,
@@ -91,6 +93,9 @@ impl Attached {
 /// The joins at the top of a plan; `None` if there is none that could be in another order.
 pub(super) fn collect(plan: &LogicalPlan) -> Option<Joins> {
     let mut joins = apart(plan, OuterJoins::Attached)?;
+    while let Some(index) = joins.outer_join_with_key() {
+        joins.make_inner(index);
+    }
     if joins.has_keys_of_outer_joins() {
         joins = apart(plan, OuterJoins::Whole)?;
     }
@@ -209,6 +214,7 @@ fn relation(plan: &LogicalPlan) -> Joins {
         equalities: vec![],
         conditions: vec![],
         tree: JoinTree::Leaf(0),
+        are_others: false,
     }
 }
 
@@ -259,6 +265,31 @@ impl Joins {
         let relations = self.relations(expr);
         let only = relations.iter().next().filter(|_| relations.len() == 1);
         only.filter(|index| self.parts[*index].attached.is_none())
+    }
+
+    /// An outer join that adds a column that inner joins have for a key.
+    fn outer_join_with_key(&self) -> Option<usize> {
+        let is_key = |index: usize| {
+            let is_own = |key: &&Expr| {
+                matches!(key, Expr::Column(_)) && self.relations(key) == Relations::one(index)
+            };
+            self.equalities.iter().flat_map(|(left, right)| [left, right]).any(|key| is_own(&key))
+        };
+        let is_outer = |part: &Part| {
+            part.attached.as_ref().is_some_and(|attached| {
+                attached.kind == Kind::Outer
+                    && attached.null_equality == NullEquality::NullEqualsNothing
+            })
+        };
+        (0..self.parts.len()).find(|index| is_outer(&self.parts[*index]) && is_key(*index))
+    }
+
+    fn make_inner(&mut self, index: usize) {
+        if let Some(Attached { on, filter, .. }) = self.parts[index].attached.take() {
+            self.equalities.extend(on);
+            self.conditions.extend(filter.iter().flat_map(split_conjunction).cloned());
+            self.are_others = true;
+        }
     }
 
     /// Whether inner joins have a key that an outer join adds.

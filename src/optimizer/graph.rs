@@ -10,6 +10,9 @@
 //! a fraction of the rows, of an outer join one or more, and can be joined once all that it looks at is
 //! there.
 
+/// Values of which nothing is known are thought to be the number of rows to this power.
+const GUESSED: f64 = 0.75;
+
 /// Relations of one graph, by their indexes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Relations(u64);
@@ -149,6 +152,8 @@ struct Class {
     domain: f64,
     /// How many it has without filters.
     values: f64,
+    /// Whether that is no more than a guess.
+    is_guessed: bool,
 }
 
 impl JoinGraph {
@@ -167,6 +172,7 @@ impl JoinGraph {
             unique: keys.iter().filter(is_unique).map(|key| key.relation).collect(),
             domain: domain(keys),
             values: unfiltered_domain(keys),
+            is_guessed: best_basis(keys) == Basis::Rows,
         };
         let classes: Vec<Class> = classes.iter().map(class).collect();
         let linked = |index: usize| {
@@ -258,8 +264,8 @@ impl JoinGraph {
             let shared = |other: usize| open.iter().filter(with(other)).count();
             let other = joined.iter().max_by_key(|&other| (shared(other), usize::MAX - other));
             let Some(other) = other else { break };
-            let together = open.iter().filter(with(other));
-            fraction /= self.values(together.map(|class| class.domain), other, next);
+            let together = open.iter().filter(with(other)).copied();
+            fraction /= self.values(together, other, next);
             open.retain(|class| !class.of.contains(Relations::one(other)));
         }
         // Each row has at most one match then.
@@ -267,9 +273,18 @@ impl JoinGraph {
         f64::min(fraction, most)
     }
 
-    /// How many values keys between two relations have together.
-    fn values(&self, domains: impl Iterator<Item = f64>, a: usize, b: usize) -> f64 {
-        let (n_keys, product) = domains.fold((0, 1.0), |(n, all), one| (n + 1, all * one));
+    /// How many values keys between two relations have together. Guesses are not multiplied: columns of
+    /// which nothing is known may well depend on each other.
+    fn values<'a>(&self, together: impl Iterator<Item = &'a Class>, a: usize, b: usize) -> f64 {
+        let (mut n_keys, mut known, mut guessed) = (0, 1.0, 1.0_f64);
+        for class in together {
+            n_keys += 1;
+            match class.is_guessed {
+                true => guessed = guessed.max(class.domain),
+                false => known *= class.domain,
+            }
+        }
+        let product = known * guessed;
         if n_keys <= 1 {
             return product;
         }
@@ -288,14 +303,21 @@ pub(super) fn domain(class: &[Key]) -> f64 {
 
 /// How many values a class of keys has without filters. Counted ones tell: the key with the most has
 /// them all. Others are upper bounds, and one that is too high comes from a foreign key, whose values
-/// are those of the key it refers to: the lowest is nearest.
+/// are those of the key it refers to: the lowest is nearest. Of text not even bounds tell, so it is
+/// guessed between a value in each row and the few that a label has: to take labels for keys costs much
+/// more than the other way round.
 pub(super) fn unfiltered_domain(class: &[Key]) -> f64 {
-    let best = class.iter().map(|key| key.basis).max().unwrap_or(Basis::Rows);
+    let best = best_basis(class);
     let distinct = class.iter().filter(|key| key.basis == best).map(|key| key.distinct);
     match best {
         Basis::Counted => distinct.fold(1.0, f64::max),
-        Basis::Range | Basis::Rows => distinct.fold(f64::INFINITY, f64::min),
+        Basis::Range => distinct.fold(f64::INFINITY, f64::min),
+        Basis::Rows => distinct.fold(f64::INFINITY, f64::min).powf(GUESSED),
     }
+}
+
+fn best_basis(class: &[Key]) -> Basis {
+    class.iter().map(|key| key.basis).max().unwrap_or(Basis::Rows)
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn ordered(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 }
 
 fn of_joins(plan: LogicalPlan, mut joins: Joins) -> Result<Transformed<LogicalPlan>> {
-    let is_other_inside = joins.map_parts(ordered)?;
+    let is_other = joins.map_parts(ordered)? || joins.are_others;
     let model = Model::new(joins);
     let written = &model.joins.tree;
     let found = best(&model.graph);
@@ -71,7 +71,7 @@ fn of_joins(plan: LogicalPlan, mut joins: Joins) -> Result<Transformed<LogicalPl
     let (own, of_written) = (cost(&found), cost(written));
     let is_cheaper = of_written - own > (1.0 - CHEAPER) * of_written.abs();
     let tree = if is_cheaper { &found } else { written };
-    match is_cheaper || is_other_inside {
+    match is_cheaper || is_other {
         true => Ok(Transformed::yes(model.build(tree, &plan)?)),
         false => Ok(Transformed::no(plan)),
     }

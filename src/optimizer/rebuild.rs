@@ -173,11 +173,11 @@ impl Model {
         let join = match (attached(hashed), attached(probing)) {
             (Some(attached), _) => {
                 let on = attached.on.iter().map(|(own, other)| (other.clone(), own.clone()));
-                let kind = attached.kind.from_left().swap();
+                let kind = attached.kind.left_join().swap();
                 attach(attached, left, right, on.collect(), kind)?
             }
             (None, Some(attached)) => {
-                attach(attached, left, right, attached.on.clone(), attached.kind.from_left())?
+                attach(attached, left, right, attached.on.clone(), attached.kind.left_join())?
             }
             (None, None) => {
                 let (on, filter) = self.between(left_set, right_set);

@@ -404,6 +404,31 @@ async fn rows_without_a_match_are_an_anti_join() {
 }
 
 #[tokio::test]
+async fn an_outer_join_comes_behind_those_that_filter() {
+    let context = context(Settings::default());
+    let of = async |sql: &str| {
+        shape(context.sql(sql).await.unwrap().into_optimized_plan().as_ref().unwrap())
+    };
+    let behind = "SELECT p_name, max(o_comment) FROM lineitem LEFT JOIN orders ON l_orderkey = o_orderkey \
+                  JOIN part ON l_partkey = p_partkey WHERE p_size = 1 GROUP BY p_name";
+    assert_eq!(of(behind).await, "[((part* lineitem) Left orders)]");
+    // What joins a column that it adds stays behind it.
+    let before = "SELECT c_name, l_quantity FROM lineitem LEFT JOIN orders ON l_orderkey = o_orderkey \
+                  LEFT JOIN customer ON o_custkey = c_custkey JOIN part ON l_partkey = p_partkey \
+                  WHERE p_size = 1";
+    assert_eq!(of(before).await, "(((part* lineitem) Left orders) Left customer)");
+    // If that is an inner join, so is the outer one.
+    let inner = "SELECT c_name, l_quantity FROM lineitem LEFT JOIN orders ON l_orderkey = o_orderkey \
+                 JOIN customer ON o_custkey = c_custkey JOIN part ON l_partkey = p_partkey \
+                 WHERE p_size = 1";
+    assert!(!of(inner).await.contains("Left"));
+    // A condition on one stays behind it, too.
+    let filtered = "SELECT l_quantity FROM lineitem LEFT JOIN orders ON l_orderkey = o_orderkey \
+                    JOIN part ON l_partkey = p_partkey WHERE p_size = 1 AND (o_comment IS NULL OR o_comment < p_name)";
+    assert_eq!(of(filtered).await, "((part* lineitem) Left orders)");
+}
+
+#[tokio::test]
 async fn filters_of_several_conditions_are_one_operator() {
     let conjunctions = async |settings: Settings, filter: &str| {
         let sql = format!("SELECT o_custkey FROM orders WHERE {filter}");
