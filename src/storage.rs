@@ -218,10 +218,20 @@ pub(crate) fn authority(path: &str) -> &str {
     path[start..].find('/').map_or(path, |end| &path[..start + end])
 }
 
+/// A remote path as a URL for those who decode it.
+pub(crate) fn encoded(path: &str) -> String {
+    path.replace('%', "%25").replace('?', "%3F").replace('#', "%23")
+}
+
 /// The place of a path in its store.
 pub(crate) fn place(path: &str) -> Result<Path> {
     if let Some(url) = remote(path)? {
-        return Path::from_url_path(url.path()).map_err(|e| bad_path(path, e));
+        // The path of a web server's URL is encoded. In a store's, as in DuckDB, a key is as it is.
+        let place = match url.scheme() {
+            "http" | "https" => Path::from_url_path(url.path()),
+            _ => Path::parse(&path[authority(path).len()..]),
+        };
+        return place.map_err(|e| bad_path(path, e));
     }
     // Most are absolute and plain.
     if path.starts_with('/')

@@ -6,16 +6,22 @@
 //! year(t), len(x), date_diff(…), arg_max(a, b) ───> the engine's own      functions, aggregates
 //! generate_series(day, day, step) ───────────────> the engine's own      series
 //! a + b, CAST(3.7 AS INT), CAST(time AS VARCHAR) ─> checked, rounded      values
+//! sum(integers) ──────────────────────────────────> checked               sums
+//! a = 1 OR b NOT IN (SELECT …) ───────────────────> unknown for NULL      membership
+//! VALUES ((SELECT …)) ────────────────────────────> a union of rows       rows
 //! ```
 //!
-//! All of it is rewriting: what is executed are functions of the engine, but for the three of
-//! [`values`]. Nothing here knows tables.
+//! All of it is rewriting: what is executed are functions of the engine, but for those of [`values`]
+//! and [`sums`]. Nothing here knows tables.
 
 mod aggregates;
 mod functions;
+mod membership;
 mod operators;
 pub(crate) mod queries;
+mod rows;
 mod series;
+mod sums;
 mod values;
 
 use std::sync::Arc;
@@ -57,7 +63,10 @@ pub(crate) fn extend(state: &mut SessionState) -> Result<()> {
     functions::register(state)?;
     series::register(state);
     aggregates::register(state)?;
+    sums::register(state)?;
     state.register_expr_planner(Arc::new(operators::Operators))?;
     state.add_analyzer_rule(Arc::new(values::Values));
+    state.add_analyzer_rule(Arc::new(rows::Rows));
+    state.add_analyzer_rule(Arc::new(membership::Membership));
     Ok(())
 }

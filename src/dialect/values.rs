@@ -1,4 +1,4 @@
-//! Values that the engine would get wrong without a word: sums of integers that do not fit, numbers
+//! Values that the engine would get wrong: sums of integers that do not fit, numbers and their text
 //! cast to integers, times cast to text.
 //!
 //! An analyzer rule, after the engine has made operands alike: so casts that it adds itself, as in
@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, StringArray};
-use arrow::compute::kernels::numeric;
+use arrow::compute::{self, kernels::numeric};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -94,6 +94,9 @@ fn prepared(expr: &Expr, to: &DataType, schema: &DFSchema) -> Option<Expr> {
         (DataType::Decimal128(_, scale), to) if to.is_integer() && scale > 0 => {
             Some(cast(expr.clone(), DataType::Decimal128(38, 0)))
         }
+        (text, to) if text.is_string() && to.is_integer() => {
+            Some(call(Work::Whole, expr.clone(), None))
+        }
         (DataType::Timestamp(..), to) if to.is_string() => {
             Some(call(Work::Print, expr.clone(), None))
         }
@@ -114,6 +117,8 @@ enum Work {
     Multiply,
     /// To the next whole number, halves to the even one.
     Round,
+    /// Text of a number as that of the next whole one, other text as it is.
+    Whole,
     /// A time as text.
     Print,
 }
@@ -132,6 +137,7 @@ impl ScalarUDFImpl for Value {
             Work::Subtract => "checked_subtract",
             Work::Multiply => "checked_multiply",
             Work::Round => "rounded",
+            Work::Whole => "whole_text",
             Work::Print => "time_text",
         }
     }
@@ -153,6 +159,7 @@ impl ScalarUDFImpl for Value {
             Work::Subtract => numeric::sub,
             Work::Multiply => numeric::mul,
             Work::Round => return of_each(&args, rounded),
+            Work::Whole => return of_each(&args, whole),
             Work::Print => return of_each(&args, printed),
         };
         match args.args.as_slice() {
@@ -207,6 +214,50 @@ fn rounded(array: &ArrayRef) -> Result<ArrayRef> {
     })
 }
 
+fn whole(array: &ArrayRef) -> Result<ArrayRef> {
+    let texts = compute::cast(array, &DataType::Utf8View)?;
+    let texts = texts.as_string_view();
+    let is_whole = |text: &str| !text.contains(['.', 'e', 'E']);
+    if texts.iter().flatten().all(is_whole) {
+        return Ok(Arc::clone(array));
+    }
+    let text = |text: &str| whole_text(text).unwrap_or_else(|| text.to_owned());
+    let whole: StringArray = texts.iter().map(|given| given.map(text)).collect();
+    Ok(compute::cast(&whole, array.data_type())?)
+}
+
+/// `4` for `3.7`, and `1500` for `1.5e3`: halves go away from zero. None if it is no number, or one
+/// that no integer type has.
+fn whole_text(text: &str) -> Option<String> {
+    let text = text.trim();
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (number, exponent) = match digits.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, exponent.parse::<i64>().ok()?),
+        None => (digits, 0),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let point = exponent.checked_add(i64::try_from(whole.len()).ok()?)?;
+    // A point before the first digit leaves less than a tenth.
+    let Ok(point) = usize::try_from(point) else {
+        return Some("0".to_owned());
+    };
+    let is_half = digits.as_bytes().get(point).is_some_and(|digit| *digit >= b'5');
+    let kept = digits.get(..point).unwrap_or(&digits).trim_start_matches('0');
+    if kept.is_empty() {
+        return Some(format!("{sign}{}", u8::from(is_half)));
+    }
+    let zeros = u32::try_from(point.saturating_sub(digits.len())).ok()?;
+    let value = kept.parse::<u128>().ok()?.checked_mul(10u128.checked_pow(zeros)?)?;
+    Some(format!("{sign}{}", value.checked_add(u128::from(is_half))?))
+}
+
 /// `2020-01-02 03:04:05.12`, and `2020-01-02 03:04:05+09` with a zone.
 fn printed(array: &ArrayRef) -> Result<ArrayRef> {
     let options = FormatOptions::default()
@@ -228,4 +279,35 @@ fn printed(array: &ArrayRef) -> Result<ArrayRef> {
     };
     let texts = (0..array.len()).map(text).collect::<Result<StringArray>>()?;
     Ok(Arc::new(texts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_numbers_becomes_whole() {
+        for (text, whole) in [
+            ("3.7", "4"),
+            ("-2.5", "-3"),
+            ("0.5", "1"),
+            (" +.49 ", "0"),
+            ("3.", "3"),
+            ("1e3", "1000"),
+            ("15e-1", "2"),
+            ("0.04e1", "0"),
+            ("12e-5", "0"),
+            ("1.25E+1", "13"),
+            ("0e99", "0"),
+            ("00012.5", "13"),
+            ("99999999999999999999.9", "100000000000000000000"),
+        ] {
+            assert_eq!(whole_text(text).as_deref(), Some(whole), "{text}");
+        }
+        for text in ["", ".", "-", "e1", "1e", "1.2.3", "1e1.5", "0x1.8", "1 .5", "nan", "1e99"] {
+            assert_eq!(whole_text(text), None, "{text}");
+        }
+        assert_eq!(whole_text("1e9223372036854775807"), None);
+        assert_eq!(whole_text("1e-9223372036854775808").as_deref(), Some("0"));
+    }
 }

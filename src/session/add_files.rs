@@ -16,7 +16,6 @@ use crate::catalog::model::DataFile;
 use crate::error::{Error, Result};
 use crate::source::{Found, find};
 use crate::sql::name::RelationRef;
-use crate::storage;
 use crate::write::added::Adding;
 
 /// Footers that are read at the same time.
@@ -74,11 +73,6 @@ async fn described(
                 adding.table.name
             ))
             .with_help("a file is added once; name those that are new"));
-        }
-        // In a URL it would begin a code.
-        if storage::remote(&path)?.is_some() && path.contains('%') {
-            return Err(Error::unsupported(format!("'{path}' has a % in its name"))
-                .with_help("INSERT INTO … SELECT * FROM 'file' copies it"));
         }
         paths.push(path);
     }

@@ -194,7 +194,7 @@ impl Session {
         let target = match storage::remote(&copy.target)? {
             Some(url) => {
                 storage.register(&url)?;
-                copy.target.clone()
+                storage::encoded(&copy.target)
             }
             None => {
                 let path = storage::absolute(&copy.target)?;

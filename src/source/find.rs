@@ -119,9 +119,10 @@ async fn matching(
         let mut rest = path.prefix_match(&located.path)?;
         let first = rest.next()?.as_ref().to_owned();
         let relative = rest.fold(first, |path, part| path + "/" + part.as_ref());
-        // Paths keep some characters encoded; patterns are written in plain.
+        // Some stores keep some characters encoded; patterns are written in plain.
         let plain = percent_decode_str(&relative).decode_utf8_lossy();
-        Some(compiled.matches_with(&plain, LIKE_A_SHELL))
+        let mut names = [relative.as_str(), &plain].into_iter();
+        Some(names.any(|name| compiled.matches_with(name, LIKE_A_SHELL)))
     };
     objects.retain(|object: &ObjectMeta| {
         object.size > 0 && matches(&object.location).unwrap_or(false)

@@ -195,6 +195,49 @@ fn upkeep_of_files_in_s3() {
     assert_eq!(duck.text("SELECT sum(id) FROM t AT (VERSION => 1)"), "5050\n");
 }
 
+/// Characters that a URL has codes for are in keys as they are, and codes as well: so both engines find
+/// the same files.
+#[test]
+fn partitions_have_the_keys_of_duckdb_in_s3() {
+    let Some(server) = server() else { return };
+    let dir = scratch();
+    let path = dir.path().join("w");
+    let name = path.to_str().unwrap();
+    let data = format!("s3://{BUCKET}/parts of/all");
+    server.gotgan(&[name, "--data-path", &data, "-c", FILES_ONLY]).run().ok();
+    server.sql(
+        &path,
+        "CREATE TABLE t (id INT, n VARCHAR) PARTITIONED BY (n);
+         INSERT INTO t VALUES (1, 'a b'), (2, '50%'), (3, '곳/?#'), (4, NULL)",
+    );
+    let duck = duckdb_on(server, &path);
+    let all = "SELECT id, n FROM t ORDER BY id";
+    assert_eq!(duck.text(all), "1,a b\n2,50%\n3,곳/?#\n4,∅\n");
+    duck.all(&["INSERT INTO t SELECT 10 + id, n FROM t"]);
+    let sum = "SELECT n, count(*), sum(id) FROM t GROUP BY n ORDER BY 3";
+    assert_eq!(server.sql(&path, sum), "a b,2,12\n50%,2,14\n곳/?#,2,16\n,2,18\n");
+    for part in ["n=a%20b", "n=50%25", "n=%EA%B3%B3%2F%3F%23", "n=__HIVE_DEFAULT_PARTITION__"] {
+        let keys = server.keys("parts of/all/main/t").into_iter();
+        let inside = keys.filter(|key| key.contains(&format!("/{part}/"))).count();
+        assert_eq!(inside, 2, "{part}");
+    }
+    assert_eq!(server.sql(&path, "CALL delete_orphaned_files(cleanup_all => true)"), "");
+    server.sql(&path, "CALL merge_adjacent_files(); CALL cleanup_old_files(cleanup_all => true)");
+    assert_eq!(server.keys("parts of").len(), 4);
+    assert_eq!(duck.text("SELECT count(*), sum(id) FROM t"), "8,60\n");
+
+    // Files that are named, and those that become a table's as they are.
+    let file = format!("s3://{BUCKET}/parts of/x=a%20b/f 1.parquet");
+    server.sql(&path, &format!("COPY (SELECT 7 AS id) TO '{file}'"));
+    assert!(server.keys("parts of").contains(&"parts of/x=a%20b/f 1.parquet".to_owned()));
+    assert_eq!(duck.text(&format!("SELECT id FROM read_parquet('{file}')")), "7\n");
+    let glob = format!("SELECT id FROM 's3://{BUCKET}/parts of/*a%20b/*.parquet'");
+    assert_eq!(server.sql(&path, &glob), "7\n");
+    server.sql(&path, &format!("CREATE TABLE u (id BIGINT); CALL add_data_files('u', '{file}')"));
+    assert_eq!(server.sql(&path, "FROM u"), "7\n");
+    assert_eq!(duck.text("FROM u"), "7\n");
+}
+
 #[test]
 fn a_failure_leaves_nothing_in_s3() {
     let Some(server) = server() else { return };
