@@ -18,7 +18,7 @@ use datafusion::physical_plan::limit::LocalLimitExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::WindowAggExec;
 
-use super::settings::Settings;
+use super::settings::{Memory, Settings};
 use super::spill_joins::{estimated, row_bytes};
 use crate::exec::{GroupedWindowExec, PassExec, Passing};
 
@@ -40,19 +40,25 @@ impl PhysicalOptimizerRule for KeptRows {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let bytes = Settings::of(config).memory.sure();
-        plan.transform_up(|plan| sorted(plan, bytes)?.transform_data(bounded)).data()
+        let memory = Settings::of(config).memory;
+        // What a few rows refer to is more batches, until there are so many.
+        let beside = match memory {
+            Memory::Bytes(_) => 0,
+            Memory::Short(_) => 20 * config.execution.batch_size.get(),
+        };
+        let most = |width: usize| (memory.sure() / width).saturating_sub(beside);
+        plan.transform_up(|plan| sorted(plan, most)?.transform_data(bounded)).data()
     }
 }
 
-/// A sort of rows that may take more than `bytes`.
+/// A sort of more rows than memory surely holds, by what one of them takes.
 fn sorted(
     plan: Arc<dyn ExecutionPlan>,
-    bytes: usize,
+    most: impl Fn(usize) -> usize,
 ) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let Some(sort) = plan.downcast_ref::<SortExec>() else { return Ok(Transformed::no(plan)) };
-    let schema = sort.schema();
-    let fit = |rows: usize| rows.saturating_mul(row_bytes(&schema)) <= bytes;
+    let most = most(row_bytes(&sort.schema()));
+    let fit = |rows: usize| rows <= most;
     let is_small = sort.fetch().is_some_and(fit) || estimated(sort.input())?.is_some_and(fit);
     if is_small {
         return Ok(Transformed::no(plan));
