@@ -437,9 +437,7 @@ fn remedy(error: &DataFusionError, kind: ErrorKind) -> Option<String> {
             "raise --memory-limit, or lower --threads so that fewer partitions share it".into(),
         ),
         (DataFusionError::IoError(io), _) if no_space(io) => Some("free some disk space".into()),
-        (DataFusionError::ArrowError(arrow, _), _)
-            if matches!(arrow.as_ref(), ArrowError::IoError(_, io) if no_space(io)) =>
-        {
+        (DataFusionError::ArrowError(arrow, _), _) if matches!(arrow.as_ref(), ArrowError::IoError(_, io) if no_space(io)) => {
             Some("free some disk space, or name another place with --temp-directory".into())
         }
         (_, ErrorKind::Corrupt) => {

@@ -128,8 +128,8 @@ impl ExecutionPlan for GroupedWindowExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let reservation = MemoryConsumer::new(format!("{WINDOW}[{partition}]"))
-            .register(context.memory_pool());
+        let reservation =
+            MemoryConsumer::new(format!("{WINDOW}[{partition}]")).register(context.memory_pool());
         let batch_size = context.session_config().batch_size();
         let groups = Groups {
             functions: self.window.window_expr().to_vec(),
@@ -259,9 +259,9 @@ impl Groups {
         };
         let mut columns = batch.columns().to_vec();
         for function in &self.functions {
-            let values = groups.iter().map(|group| {
-                function.evaluate(&batch.slice(group.start, group.len()))
-            });
+            let values = groups
+                .iter()
+                .map(|group| function.evaluate(&batch.slice(group.start, group.len())));
             let values: Vec<ArrayRef> = values.collect::<Result<_>>()?;
             let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
             columns.push(concat(&values)?);

@@ -2,7 +2,9 @@
 
 use std::any::Any;
 
-use datafusion::common::config::{ConfigEntry, ConfigNonZeroUsize, ConfigExtension, ConfigOptions, ExtensionOptions};
+use datafusion::common::config::{
+    ConfigEntry, ConfigExtension, ConfigNonZeroUsize, ConfigOptions, ExtensionOptions,
+};
 use datafusion::common::{DataFusionError, Result};
 
 /// Rows of a batch and of a row group, and memory of a partition, where memory is short. Every sort of

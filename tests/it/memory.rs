@@ -154,10 +154,13 @@ fn what_is_written_with_little_memory_is_the_same() {
         ];
         run(&lake, limit, &directory, &statements).ok();
         let sums: Vec<String> = ["joined", "sorted", "parted", "a", "b"]
-            .map(|table| sql(&lake, &format!("SELECT count(*), sum(k), min(s), max(s) FROM {table}")))
+            .map(|table| {
+                sql(&lake, &format!("SELECT count(*), sum(k), min(s), max(s) FROM {table}"))
+            })
             .into();
         // What an attempt wrote that ran out of memory is gone.
-        let orphans = sql(&lake, "CALL delete_orphaned_files(cleanup_all => true, dry_run => true)");
+        let orphans =
+            sql(&lake, "CALL delete_orphaned_files(cleanup_all => true, dry_run => true)");
         assert_eq!(orphans, "", "with {limit}");
         sums
     };
@@ -190,7 +193,9 @@ fn what_cannot_be_done_within_the_limit_says_so() {
     let error = run(&lake, LIMIT, &directory, &hashed).fails(1);
     assert!(error.contains("the memory limit of 16.0 MB is reached: a hash join needs"), "{error}");
     assert!(error.contains("--memory-limit"), "{error}");
-    let error = run(&lake, LIMIT, &directory, &["SELECT count(DISTINCT s), count(DISTINCT k) FROM a"]).fails(1);
+    let error =
+        run(&lake, LIMIT, &directory, &["SELECT count(DISTINCT s), count(DISTINCT k) FROM a"])
+            .fails(1);
     assert!(error.contains("is reached: an aggregation needs"), "{error}");
     let missing = ["--memory-limit", LIMIT, "--temp-directory", "/no/such/place", "-c"];
     let sort = "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY s) AS n FROM a)";
