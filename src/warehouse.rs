@@ -308,7 +308,9 @@ fn normalised(path: &str) -> Result<String> {
 
 /// What the state of every statement starts from: functions, rules and settings, no catalog.
 fn template(config: &Config, runtime: Arc<RuntimeEnv>, name: &str) -> Result<SessionState> {
+    let limit = memory::limit(&runtime);
     let mut session = SessionConfig::new()
+        .with_batch_size(memory::batch_rows(limit))
         .with_information_schema(true)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(name, "main");
@@ -318,7 +320,6 @@ fn template(config: &Config, runtime: Arc<RuntimeEnv>, name: &str) -> Result<Ses
     let options = session.options_mut();
     options.sql_parser.collect_spans = true;
     options.explain.logical_plan_only = false;
-    let limit = memory::limit(&runtime);
     options.execution.sort_spill_reservation_bytes = memory::least(limit);
     options.extensions.insert(optimizer::Settings::with_memory(limit));
     let mut state = SessionStateBuilder::new()

@@ -36,9 +36,9 @@ pub(crate) struct PassExec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passing {
     /// Without the bytes of other rows. A text column read from Parquet refers to whole pages of its
-    /// file, however few of their rows are in a batch. What keeps batches, and counts what they take,
-    /// then counts every page again with each of them, several times what they are: a sort would spill
-    /// that much earlier.
+    /// file, and one that a sort-merge join gives to all batches that its rows come from, however few
+    /// they are. What keeps batches, and counts what they take, then counts the same bytes with each of
+    /// them, several times what the rows are: a sort would spill that much earlier.
     Compact,
     /// Once. A nested loop join that runs out of memory reads its left side again and joins it part by
     /// part. Which rows of a part have found no match is then known to nobody, so that rows come twice

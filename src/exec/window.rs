@@ -254,7 +254,7 @@ impl Groups {
             return Ok(());
         }
         let groups = match self.keys.is_empty() {
-            true => vec![0..batch.num_rows()],
+            true => Vec::from_iter([0..batch.num_rows()]),
             false => partition(&self.keys_of(&batch)?)?.ranges(),
         };
         let mut columns = batch.columns().to_vec();

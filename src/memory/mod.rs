@@ -53,6 +53,13 @@ pub(crate) fn least(limit: usize) -> usize {
     (limit / 128).clamp(1 << 20, 10 << 20)
 }
 
+/// How many rows are in a batch: fewer where there is little memory, because every operator has some
+/// batches on their way.
+pub(crate) fn batch_rows(limit: usize) -> usize {
+    let rows = (limit / (32 << 10)).clamp(1024, 8192);
+    1 << rows.ilog2()
+}
+
 /// Four fifths of the machine's memory, where the system tells how much that is.
 fn default_limit() -> usize {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

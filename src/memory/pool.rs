@@ -4,11 +4,14 @@
 //! |---- what cannot spill ----|---- what spills, in equal shares ----|-- kept free --|
 //! ```
 //!
-//! An operator that spills gets at most its share, so that one that begins later finds its own. The
-//! last fifth is kept from them: it is for what cannot spill and is small, such as the cursors of a
-//! merge, and for whoever has spilled and needs room to go on. What cannot spill gets what is there.
+//! An operator that spills gets no more once it holds its share, so that others find theirs; the last
+//! piece may be larger, because a hash table that is given out takes more than before. Those that hold
+//! nothing, because they have not begun or have ended, count with [a little](super::least) only. The
+//! last fifth is kept from all of them: it is for what cannot spill and is small, such as the cursors
+//! of a merge, and for whoever has spilled and needs room to go on. What cannot spill gets what is
+//! there.
 //!
-//! Whatever the others hold, everyone is granted [a little](super::least): a sort that is refused its
+//! Whatever the others hold, everyone is granted that little: a sort that is refused its
 //! first rows cannot spill them either, and a statement would fail for want of a few pages. So the
 //! limit may be passed by that much for each operator.
 //!
@@ -48,8 +51,9 @@ struct State {
     held: usize,
     /// Bytes of those that cannot spill.
     fixed: usize,
-    /// How many have a share.
+    /// How many have a share, and how many of them hold something.
     sharers: usize,
+    active: usize,
 }
 
 #[derive(Debug)]
@@ -86,13 +90,18 @@ impl SharedPool {
         let more = match operator.need {
             Need::Granted => usize::MAX,
             Need::Fixed => free,
-            Need::Share => {
-                let shared = (self.limit - self.limit / 5).saturating_sub(state.fixed);
-                let share = shared / state.sharers.max(1);
-                share.saturating_sub(operator.held).min(free)
-            }
+            Need::Share if operator.held < self.share(state, operator) => free,
+            Need::Share => 0,
         };
         more.max(granted)
+    }
+
+    fn share(&self, state: &State, operator: &Operator) -> usize {
+        let shared = (self.limit - self.limit / 5).saturating_sub(state.fixed);
+        let active = state.active + usize::from(operator.held == 0);
+        let kept = self.least.saturating_mul(state.sharers.saturating_sub(active));
+        let of_active = shared.saturating_sub(kept) / active.max(1);
+        of_active.max(shared / state.sharers.max(1))
     }
 
     fn refused(&self, state: &State, operator: &Operator, additional: usize) -> DataFusionError {
@@ -114,9 +123,12 @@ impl State {
     fn add(&mut self, id: usize, bytes: usize) {
         self.held += bytes;
         if let Some(operator) = self.operators.get_mut(&id) {
+            let was_active = operator.held > 0;
             operator.held += bytes;
-            if operator.need == Need::Fixed {
-                self.fixed += bytes;
+            match operator.need {
+                Need::Fixed => self.fixed += bytes,
+                Need::Share => self.active += usize::from(!was_active && operator.held > 0),
+                Need::Granted => {}
             }
         }
     }
@@ -124,9 +136,12 @@ impl State {
     fn take(&mut self, id: usize, bytes: usize) {
         self.held = self.held.saturating_sub(bytes);
         if let Some(operator) = self.operators.get_mut(&id) {
+            let was_active = operator.held > 0;
             operator.held = operator.held.saturating_sub(bytes);
-            if operator.need == Need::Fixed {
-                self.fixed = self.fixed.saturating_sub(bytes);
+            match operator.need {
+                Need::Fixed => self.fixed = self.fixed.saturating_sub(bytes),
+                Need::Share => self.active -= usize::from(was_active && operator.held == 0),
+                Need::Granted => {}
             }
         }
     }
@@ -146,8 +161,10 @@ impl MemoryPool for SharedPool {
 
     fn unregister(&self, consumer: &MemoryConsumer) {
         let mut state = self.state();
-        let operator = state.operators.remove(&consumer.id());
-        state.sharers -= usize::from(operator.is_some_and(|one| one.need == Need::Share));
+        let Some(operator) = state.operators.remove(&consumer.id()) else { return };
+        let is_sharer = operator.need == Need::Share;
+        state.sharers -= usize::from(is_sharer);
+        state.active -= usize::from(is_sharer && operator.held > 0);
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
@@ -225,7 +242,7 @@ mod tests {
 
     use super::*;
 
-    const LIMIT: usize = 128 << 20;
+    const LIMIT: usize = 125 << 20;
     const LEAST: usize = 1 << 20;
 
     fn pool() -> Arc<dyn MemoryPool> {
@@ -244,11 +261,33 @@ mod tests {
     fn what_spills_has_equal_shares_of_four_fifths() {
         let pool = pool();
         let (one, other) = (sort(&pool), sort(&pool));
+        other.try_grow(1).unwrap();
         one.try_grow(LIMIT / 5 * 2).unwrap();
-        one.try_grow(LIMIT / 100).unwrap_err();
+        one.try_grow(1).unwrap_err();
         other.try_grow(LIMIT / 5 * 2).unwrap();
+        other.try_grow(1).unwrap_err();
         drop(other);
-        one.try_grow(LIMIT / 100).unwrap();
+        one.try_grow(1).unwrap();
+    }
+
+    #[test]
+    fn what_has_not_begun_is_left_a_little() {
+        let pool = pool();
+        let (one, _others) = (sort(&pool), [sort(&pool), sort(&pool)]);
+        one.try_grow(LIMIT / 5 * 4 - 2 * LEAST - 1).unwrap();
+        one.try_grow(2).unwrap();
+        one.try_grow(1).unwrap_err();
+    }
+
+    #[test]
+    fn the_last_piece_may_be_larger() {
+        let pool = pool();
+        let (one, other) = (sort(&pool), sort(&pool));
+        other.try_grow(LEAST).unwrap();
+        one.try_grow(LIMIT / 5).unwrap();
+        one.try_grow(LIMIT).unwrap_err();
+        one.try_grow(LIMIT / 2).unwrap();
+        one.try_grow(1).unwrap_err();
     }
 
     #[test]
@@ -269,9 +308,10 @@ mod tests {
     fn an_exchange_takes_no_share_and_is_not_refused() {
         let pool = pool();
         let exchange = || MemoryConsumer::new("RepartitionExec[1]").with_can_spill(true);
-        let exchanges: Vec<_> = (0..8).map(|_| exchange().register(&pool)).collect();
+        let exchanges: Vec<_> = (0..99).map(|_| exchange().register(&pool)).collect();
         let (sort, join) = (sort(&pool), hash_join(&pool));
-        sort.try_grow(LIMIT / 10 * 7).unwrap();
+        sort.try_grow(LIMIT / 5 * 4 - 1).unwrap();
+        sort.try_grow(1).unwrap();
         exchanges[0].try_grow(LIMIT).unwrap();
         join.try_grow(LEAST + 1).unwrap_err();
     }
@@ -279,12 +319,12 @@ mod tests {
     #[test]
     fn parts_of_an_operator_count_together() {
         let pool = pool();
-        let (one, _other) = (sort(&pool), sort(&pool));
-        one.try_grow(LIMIT / 5 * 2).unwrap();
+        let one = sort(&pool);
+        one.try_grow(LIMIT / 5 * 4).unwrap();
         let part = one.split(LIMIT / 5);
-        one.try_grow(LIMIT / 5).unwrap_err();
+        one.try_grow(1).unwrap_err();
         drop(part);
-        one.try_grow(LIMIT / 5).unwrap();
+        one.try_grow(1).unwrap();
     }
 
     #[test]
@@ -295,8 +335,8 @@ mod tests {
         let error = join.try_grow(LIMIT).unwrap_err();
         assert_eq!(
             crate::error::message_of(&error),
-            "the memory limit of 134.2 MB is reached: a hash join needs 134.2 MB more (held by a \
-             hash join 67.1 MB)"
+            "the memory limit of 131.1 MB is reached: a hash join needs 131.1 MB more (held by a \
+             hash join 65.5 MB)"
         );
     }
 }

@@ -1,10 +1,13 @@
 //! Operators that keep more rows than they may, and do not say so.
 //!
-//! A window function over whole groups keeps all rows of its input: [`GroupedWindowExec`] keeps those
-//! of a group. A nested loop join that runs out of memory gives wrong rows, unless it gives nothing but
-//! pairs: [`Passing::Once`] lets it fail. The first rows of an order are kept where they are few; where they
-//! are many, all are sorted, which spills. What is sorted and may not fit is made as small as it is
-//! first: [`Passing::Compact`].
+//! - A window function over whole groups keeps all rows of its input: [`GroupedWindowExec`] keeps those
+//!   of a group.
+//! - A nested loop join that runs out of memory gives wrong rows, unless it gives nothing but pairs:
+//!   [`Passing::Once`] lets it fail.
+//! - The first rows of an order are kept where they are few; where they are many, all are sorted,
+//!   which spills.
+//! - Rows refer to the bytes of others, which are kept with them. What is sorted and may not fit, and
+//!   what comes out of a sort-merge join, is made as small as it is: [`Passing::Compact`].
 
 use std::sync::Arc;
 
@@ -12,13 +15,13 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{JoinType, Result};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::joins::NestedLoopJoinExec;
+use datafusion::physical_plan::joins::{NestedLoopJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::limit::LocalLimitExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::WindowAggExec;
 use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
-use super::settings::Settings;
+use super::settings::{Memory, Settings};
 use super::spill_joins::{estimated, row_bytes};
 use crate::exec::{GroupedWindowExec, PassExec, Passing};
 
@@ -40,20 +43,30 @@ impl PhysicalOptimizerRule for KeptRows {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let bytes = Settings::of(config).memory.sure();
-        plan.transform_up(|plan| sorted(plan, bytes)?.transform_data(bounded)).data()
+        let memory = Settings::of(config).memory;
+        let batch = config.execution.batch_size.get();
+        plan.transform_up(|plan| sorted(plan, memory, batch)?.transform_data(bounded)).data()
     }
 }
 
-/// A sort of rows that may take more than `bytes`.
+/// How many batches the first rows of an order may refer to before they are copied.
+const REFERRED_BATCHES: usize = 20;
+
+/// A sort that may be of more rows than memory surely holds.
 fn sorted(
     plan: Arc<dyn ExecutionPlan>,
-    bytes: usize,
+    memory: Memory,
+    batch: usize,
 ) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let Some(sort) = plan.downcast_ref::<SortExec>() else { return Ok(Transformed::no(plan)) };
-    let schema = sort.schema();
-    let fit = |rows: usize| rows.saturating_mul(row_bytes(&schema)) <= bytes;
-    let is_small = sort.fetch().is_some_and(fit) || estimated(sort.input())?.is_some_and(fit);
+    let most = memory.sure() / row_bytes(&sort.schema());
+    let is_short = matches!(memory, Memory::Short(_));
+    let beside = if is_short { REFERRED_BATCHES * batch } else { 0 };
+    let rows = estimated(sort.input())?;
+    let is_small = match sort.fetch() {
+        Some(first) => first.saturating_add(beside) <= most || rows.is_some_and(|n| n <= most),
+        None => rows.map_or(!is_short, |n| n <= most),
+    };
     if is_small {
         return Ok(Transformed::no(plan));
     }
@@ -65,10 +78,13 @@ fn sorted(
     }))
 }
 
-/// A window function or a nested loop join.
+/// A window function, or a join that is not hashed.
 fn bounded(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     if let Some(window) = plan.downcast_ref::<WindowAggExec>() {
         return Ok(Transformed::yes(Arc::new(GroupedWindowExec::new(window.clone()))));
+    }
+    if plan.is::<SortMergeJoinExec>() {
+        return Ok(Transformed::yes(PassExec::compact(plan)));
     }
     let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() else {
         return Ok(Transformed::no(plan));

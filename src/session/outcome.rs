@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// What a statement gives back.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Rows, computed while they are read.
+    /// Rows; all but the first are computed while they are read.
     Rows(Rows),
     /// Done; nothing to read.
     Changed {
