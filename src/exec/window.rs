@@ -253,8 +253,9 @@ impl Groups {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        let all = 0..batch.num_rows();
         let groups = match self.keys.is_empty() {
-            true => Vec::from_iter([0..batch.num_rows()]),
+            true => vec![all],
             false => partition(&self.keys_of(&batch)?)?.ranges(),
         };
         let mut columns = batch.columns().to_vec();
