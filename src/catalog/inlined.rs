@@ -171,6 +171,23 @@ impl Catalog {
         limit.and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_LIMIT)
     }
 
+    /// The newest snapshot after `since` that moved what the catalog keeps of a table into files.
+    pub(super) async fn last_flush(
+        &self,
+        since: SnapshotId,
+        table: TableId,
+    ) -> Result<Option<i64>> {
+        let is_listed = |word| format!("',' || changes_made || ',' LIKE '%,{word}:{},%'", table.0);
+        let sql = format!(
+            "SELECT max(snapshot_id) FROM ducklake_snapshot_changes \
+             WHERE snapshot_id > $1 AND ({} OR {})",
+            is_listed("inline_flush"),
+            is_listed("flushed_inlined")
+        );
+        let rows = self.backend().query(&sql, &[since.into()]).await?;
+        rows.first().map_or(Ok(None), |row| row.opt_int(0))
+    }
+
     async fn inlined_tables(&self, table: TableId) -> Result<Vec<InlinedTable>> {
         let sql = "SELECT table_name, schema_version FROM ducklake_inlined_data_tables \
                    WHERE table_id = $1 ORDER BY schema_version";

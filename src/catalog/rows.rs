@@ -67,6 +67,16 @@ impl Transaction {
         Ok(all)
     }
 
+    /// The newest flush of a table since this transaction's snapshot. A flush moves rows and deletes from
+    /// the catalog into files, those of older snapshots as well: who reads both, the one query after the
+    /// other, and finds another flush afterwards may have missed some, or have them twice.
+    pub(crate) async fn last_flush(&self, table: &Table) -> Result<Option<i64>> {
+        match table.id.is_provisional() {
+            true => Ok(None),
+            false => self.catalog.last_flush(self.base.id, table.id).await,
+        }
+    }
+
     /// The row ids of the rows in the catalog that this transaction deletes.
     fn inlined_deletes(&self, table: TableId) -> Option<&RoaringTreemap> {
         match self.changes.deleted.get(&table)?.files.get(&INLINED)? {

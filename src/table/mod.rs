@@ -171,6 +171,18 @@ impl LakeTable {
 
     /// How many rows there are.
     pub(crate) async fn count(&self) -> Result<u64> {
+        let mut flushed = self.transaction.last_flush(&self.table).await?;
+        loop {
+            let rows = self.count_once().await?;
+            let since = self.transaction.last_flush(&self.table).await?;
+            if since == flushed {
+                return Ok(rows);
+            }
+            flushed = since;
+        }
+    }
+
+    async fn count_once(&self) -> Result<u64> {
         let files = self.transaction.data_files(&self.table).await?;
         let at = self.transaction.base().id;
         let inlined = self.transaction.inlined_rows(&self.table).await?;
@@ -180,6 +192,24 @@ impl LakeTable {
             rows += file.record_count.saturating_sub(missing.len());
         }
         Ok(rows)
+    }
+
+    /// The files that may hold a row that matches `filters`, and the rows that the catalog keeps.
+    async fn rows(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+    ) -> Result<(Vec<ScanFile>, Vec<RecordBatch>)> {
+        let mut flushed = self.transaction.last_flush(&self.table).await?;
+        loop {
+            let rows = (self.files(state, projection, filters).await?, self.inlined().await?);
+            let since = self.transaction.last_flush(&self.table).await?;
+            if since == flushed {
+                return Ok(rows);
+            }
+            flushed = since;
+        }
     }
 
     /// The rows that the catalog keeps.
@@ -259,8 +289,7 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let files = self.files(state, projection, filters).await?;
-        let inlined = self.inlined().await?;
+        let (files, inlined) = self.rows(state, projection, filters).await?;
         let scan = scan::scan(&self.layout, &self.storage, state, &files, projection, limit)?;
         Ok(scan::with_rows(scan, &self.layout, inlined, projection)?)
     }

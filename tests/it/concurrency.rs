@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use gotgan::Warehouse;
 
+use crate::faults::one;
 use crate::support::{Kind, gotgan, on_each_catalog, query, scratch, sql};
 
 on_each_catalog!(
@@ -16,6 +17,7 @@ on_each_catalog!(
     processes_replace_their_own_tables,
     updates_of_one_row_are_all_made,
     many_sessions_of_one_process_write_at_once,
+    readers_see_each_row_once_while_rows_are_flushed,
 );
 
 /// A number that the environment may raise.
@@ -139,6 +141,39 @@ fn many_sessions_of_one_process_write_at_once(kind: Kind) {
     });
     assert_eq!(sql(&lake, "SELECT count(*), count(DISTINCT session * 3 + n) FROM t"), "96,96\n");
     assert_eq!(sql(&lake, "SELECT max(snapshot_id) FROM snapshots()"), "97\n");
+}
+
+/// Rows move from the catalog into files while they are read there and here.
+fn readers_see_each_row_once_while_rows_are_flushed(kind: Kind) {
+    let lake = kind.lake();
+    let rounds = 20 * number("GOTGAN_COMMITS", 4);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let warehouse = Warehouse::open(lake.config()).await.unwrap();
+        warehouse.session().sql("CREATE TABLE t (n INT)").await.unwrap();
+        let writing = warehouse.clone();
+        let write = tokio::spawn(async move {
+            let mut session = writing.session();
+            for _ in 0..rounds {
+                session.sql("INSERT INTO t VALUES (1), (2), (3)").await.unwrap();
+                session.sql("CALL flush_inlined_data()").await.unwrap();
+            }
+        });
+        let (mut last, mut reads) = (0, 0);
+        while !write.is_finished() {
+            // Not answered from what is known of files without their rows.
+            let count = "SELECT count(*) FROM t WHERE n > 0";
+            let rows: i64 = one(&mut warehouse.session(), count).await.parse().unwrap();
+            assert!(rows % 3 == 0 && rows >= last, "{rows} rows after {last}");
+            (last, reads) = (rows, reads + 1);
+        }
+        write.await.unwrap();
+        println!("read {reads} times while rows were flushed {rounds} times");
+    });
+    assert_eq!(
+        sql(&lake, "SELECT count(*), sum(n) FROM t"),
+        format!("{},{}\n", 3 * rounds, 6 * rounds)
+    );
 }
 
 #[test]
