@@ -36,7 +36,7 @@ use datafusion::physical_plan::execution_plan::{
     EvaluationType, SchedulingType, reset_plan_states,
 };
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, SpillMetrics,
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput, SpillMetrics,
 };
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -277,10 +277,8 @@ impl ExecutionPlan for SharedExec {
             async move {
                 reading.input.start(&context);
                 let batch = reading.reader.next().await?;
-                Ok::<_, DataFusionError>(batch.map(|batch| {
-                    metrics.record_output(batch.num_rows());
-                    (batch, reading)
-                }))
+                let batch = batch.map(|batch| (batch.record_output(&metrics), reading));
+                Ok::<_, DataFusionError>(batch)
             }
         });
         let batches = RecordBatchStreamAdapter::new(self.schema(), batches);

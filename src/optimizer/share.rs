@@ -37,6 +37,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use self::cost::{cost, cost_of_sharing};
 pub(super) use self::mark::MarkShared;
 pub(crate) use self::mark::SharingPlanner;
+use self::mark::groups;
 pub(super) use self::table::SharedTable;
 use crate::exec::SharedExec;
 
@@ -63,7 +64,7 @@ impl OptimizerRule for SettleShared {
             return Ok(Transformed::no(plan));
         };
         let optimizer = Optimizer::with_rules(super::rules_for_parts());
-        let mut settling = Settling { config, optimizer, plan, shared: vec![] };
+        let mut settling = Settling { config, optimizer, plan, shared: vec![], last };
         // A table that is inside of another has a lower number, and what asks for it is known once
         // the other one is settled.
         for number in (1..=last).rev() {
@@ -171,6 +172,8 @@ struct Settling<'a> {
     plan: LogicalPlan,
     /// What is shared, those first that others may be inside of.
     shared: Vec<Shared>,
+    /// The highest number of a table.
+    last: usize,
 }
 
 /// What is computed once.
@@ -180,24 +183,70 @@ struct Shared {
 }
 
 impl Settling<'_> {
+    /// Settles a table, and its parts if it is not shared as a whole.
     fn settle(&mut self, number: usize) -> Result<()> {
         let mut scans = vec![];
         for plan in std::iter::once(&self.plan).chain(self.shared.iter().map(|one| &one.plan)) {
             scans.extend(unsettled(plan)?);
         }
         scans.retain(|scan| scan.table.number() == number);
-        if let [_, _, ..] = scans.as_slice()
-            && let Some(shared) = self.if_cheaper(&scans)?
-        {
-            self.shared.push(shared);
-            return Ok(());
+        let before = self.last;
+        let table = match scans.as_slice() {
+            [] => return Ok(()),
+            [scan] => scan.table.clone(),
+            [first, ..] => match self.if_cheaper(&scans)? {
+                Some(shared) => {
+                    self.shared.push(shared);
+                    return Ok(());
+                }
+                None => first.table.of_plan(self.in_parts(LogicalPlan::clone(first.table.plan()))?),
+            },
+        };
+        self.copy_to_scans(&table)?;
+        for part in before + 1..=self.last {
+            self.settle(part)?;
         }
-        if scans.is_empty() {
-            return Ok(());
+        Ok(())
+    }
+
+    /// The plan with tables in the place of those inputs of its joins and unions that do work.
+    #[recursive::recursive]
+    fn in_parts(&mut self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let parts = match &plan {
+            LogicalPlan::Join(_) | LogicalPlan::Union(_) => {
+                plan.map_children(|part| self.as_part(part).map(Transformed::yes))
+            }
+            LogicalPlan::Filter(_) | LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => {
+                plan.map_children(|input| self.in_parts(input).map(Transformed::yes))
+            }
+            _ => return Ok(plan),
+        };
+        parts.data()
+    }
+
+    fn as_part(&mut self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        match plan {
+            LogicalPlan::SubqueryAlias(_) => {
+                let part = plan.map_children(|input| self.as_part(input).map(Transformed::yes));
+                part.data()
+            }
+            LogicalPlan::Join(_) => self.in_parts(plan),
+            _ if !plan.exists(|node| Ok(groups(node)))? => Ok(plan),
+            _ => {
+                self.last += 1;
+                let schema = Arc::clone(plan.schema());
+                renamed(SharedTable::new(self.last, plan).scan_all()?, &schema)
+            }
         }
+    }
+
+    /// Puts plans of their own in the place of the scans of a table.
+    fn copy_to_scans(&mut self, table: &SharedTable) -> Result<()> {
         let copied = |plan: LogicalPlan, settling: &Self| {
             replaced(plan, &mut |scan| match Scan::of(scan) {
-                Some(scan) if scan.table.number() == number => settling.copy(&scan).map(Some),
+                Some(scan) if scan.table.number() == table.number() => {
+                    settling.copy(&Scan { table: table.clone(), ..scan }).map(Some)
+                }
                 _ => Ok(None),
             })
         };

@@ -484,3 +484,17 @@ async fn what_both_places_ask_for_is_filtered_where_it_is_computed() {
     );
     assert_eq!(shape.await, "(shared:[orders*] shared:[orders*])");
 }
+
+#[tokio::test]
+async fn parts_are_shared_where_the_whole_is_not() {
+    let context = context(Settings::default());
+    // The products of both tables are equal, too, but nobody wants one.
+    let shape = shape_of(
+        &context,
+        "WITH sold AS (SELECT l_partkey, sum(l_quantity) AS quantity FROM lineitem GROUP BY l_partkey) \
+         SELECT * FROM (SELECT quantity FROM sold, part WHERE l_partkey = p_partkey) AS a, \
+         (SELECT quantity FROM sold, part WHERE l_partkey = p_size) AS b \
+         WHERE a.quantity = b.quantity",
+    );
+    assert_eq!(shape.await, "((shared:[lineitem] part) (shared:[lineitem] part))");
+}

@@ -83,14 +83,14 @@ const LAST: Choice = Choice {
     table: SharedTable::as_is,
 };
 
-/// Whether a plan has to see all that it reads.
-fn groups(plan: &LogicalPlan) -> bool {
+/// Whether a plan has to see all that it reads, or picks some of it.
+pub(super) fn groups(plan: &LogicalPlan) -> bool {
     matches!(
         plan,
         LogicalPlan::Aggregate(_)
             | LogicalPlan::Distinct(_)
             | LogicalPlan::Window(_)
-            | LogicalPlan::Sort(_)
+            | LogicalPlan::Limit(_)
             | LogicalPlan::RecursiveQuery(_)
     )
 }
@@ -117,7 +117,7 @@ fn marked(plan: LogicalPlan, choice: &Choice) -> Result<LogicalPlan> {
 }
 
 /// Whether there is a table that is read in two places (most plans have none, and are done), and the
-/// highest number of a shared one.
+/// highest number of a shared one, also inside of others.
 fn tables(plan: &LogicalPlan) -> Result<(bool, usize)> {
     let (mut tables, mut reads_twice, mut last) = (vec![], false, 0);
     plan.apply_with_subqueries(|node| {
@@ -125,7 +125,9 @@ fn tables(plan: &LogicalPlan) -> Result<(bool, usize)> {
             let table = identity(scan);
             reads_twice |= tables.contains(&table);
             tables.push(table);
-            last = last.max(SharedTable::of(scan).map_or(0, |table| table.number()));
+            if let Some(shared) = SharedTable::of(scan) {
+                last = last.max(shared.number()).max(self::tables(shared.plan())?.1);
+            }
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

@@ -53,6 +53,12 @@ impl SharedTable {
         Self::of_inner(number, schema, plan, None, OnceLock::new())
     }
 
+    /// The same table of an equal plan.
+    pub(super) fn of_plan(&self, plan: LogicalPlan) -> Self {
+        let schema = Arc::clone(&self.inner.schema);
+        Self::of_inner(self.number(), schema, plan, None, OnceLock::new())
+    }
+
     /// A settled table of a plan that is optimized.
     pub(super) fn as_is(number: usize, plan: LogicalPlan) -> Self {
         let schema = Arc::new(distinctly_named(plan.schema().as_arrow()));
