@@ -147,7 +147,7 @@ impl Writer<'_> {
                 self.version_schema(*id).await?;
             }
             if diff.needs_inlined_table() {
-                self.renew_inlined_table(*id, now).await?;
+                self.make_inlined_table(*id, now).await?;
             }
             if diff.alters() {
                 self.listed.push(Change::id("altered_table", id.0));
@@ -336,13 +336,11 @@ impl Writer<'_> {
         self.transaction.insert("ducklake_schema_versions", vec![version]).await
     }
 
-    /// Other engines insert few rows into the newest of a table's inlined tables, by position: one
-    /// that has them needs one of the new form.
-    async fn renew_inlined_table(&mut self, id: TableId, table: &Table) -> Result<()> {
-        let sql = "SELECT 1 FROM ducklake_inlined_data_tables WHERE table_id = $1 LIMIT 1";
-        let definitions = columns(self.transaction.backend(), &table.columns);
-        let Some(definitions) = definitions else { return Ok(()) };
-        if !self.transaction.query(sql, &[id.0.into()]).await?.is_empty() {
+    /// Other engines insert few rows into the newest of a table's inlined tables, by position, so one of
+    /// the new form is made. Where there is none DuckDB makes one of its own, does not note which columns
+    /// the table had then, and takes its first ones for those later.
+    async fn make_inlined_table(&mut self, id: TableId, table: &Table) -> Result<()> {
+        if let Some(definitions) = columns(self.transaction.backend(), &table.columns) {
             self.create_inlined_table(id, &definitions).await?;
         }
         Ok(())
