@@ -1,24 +1,25 @@
-//! Rules of our own for DataFusion's optimizer, each switched off by a [setting](Settings).
+//! Rules of our own for DataFusion's optimizer. Those that make plans cheaper are switched off by
+//! [settings](Settings); those that keep answers right are not.
 //!
 //! ```text
 //! analyzed   share: plans that are needed several times become tables
-//! logical    … filters pushed down ──> anti_join ──> group_filter ──> join_order ──> projections …
-//!                                                        │                │
+//! logical    … filters pushed down ──> not_in ──> anti_join ──> group_filter ──> join_order ──> …
+//!                                                                     │              │
 //!                                        collect: the joins of a plan taken apart
 //!                                        estimate, selectivity: rows and distinct values, from the catalog
 //!                                        rebuild: as a graph, and as a plan again
-//!                                                                         │
+//!                                                                                    │
 //!                                        graph, search: the cheapest tree of joins; pure
-//!            … ──> not_in: in words that can be sorted, where memory is short
 //!            … ──> filter_order: cheap and selective conditions first
 //!            … ──> share: computed once, or each for itself again
 //! physical   join_sides: hashes the side that join_order chose
 //!            spill_joins: sorts what memory does not hold instead of hashing it
+//!            … ──> filter_gate: no filter for a column of the same name, which is a fault of the engine's
+//!            … ──> grouping_sets: ROLLUP from groups instead of rows
 //!            … ──> push_projections: but not through sort-merge joins
 //!            … ──> kept_rows: windows, sorts and nested loops within memory
-//!            … ──> grouping_sets: ROLLUP from groups instead of rows
-//!            … ──> filter_gate: no filter for a column of the same name, which is a fault of the engine's
 //!            … ──> conjunction: conditions for the rows that others have left
+//!            … ──> share: one of the places shows what is computed once
 //! ```
 //!
 //! DataFusion runs its rules several times over, until the plan stays as it is. Its own rules flatten
@@ -86,10 +87,9 @@ fn rules_for_parts() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     // Joins have their keys and tables their filters by then, and no projection is in between.
     let at = rules.iter().position(|rule| rule.name() == "push_down_filter");
     let at = at.map_or(rules.len(), |at| at + 1);
-    rules.splice(at..at, [Arc::new(NotIn) as _, Arc::new(AntiJoin) as _]);
-    let at = at + 1;
-    rules.insert(at + 1, Arc::new(GroupFilter));
-    rules.insert(at + 2, Arc::new(JoinOrder));
+    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 4] =
+        [Arc::new(NotIn), Arc::new(AntiJoin), Arc::new(GroupFilter), Arc::new(JoinOrder)];
+    rules.splice(at..at, ours);
     rules.push(Arc::new(FilterOrder));
     rules
 }
