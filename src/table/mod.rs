@@ -171,14 +171,12 @@ impl LakeTable {
 
     /// How many rows there are.
     pub(crate) async fn count(&self) -> Result<u64> {
-        let mut flushed = self.transaction.last_flush(&self.table).await?;
+        let mut flushed = None;
         loop {
             let rows = self.count_once().await?;
-            let since = self.transaction.last_flush(&self.table).await?;
-            if since == flushed {
+            if self.is_unmoved(&mut flushed).await? {
                 return Ok(rows);
             }
-            flushed = since;
         }
     }
 
@@ -201,15 +199,20 @@ impl LakeTable {
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
     ) -> Result<(Vec<ScanFile>, Vec<RecordBatch>)> {
-        let mut flushed = self.transaction.last_flush(&self.table).await?;
+        let mut flushed = None;
         loop {
             let rows = (self.files(state, projection, filters).await?, self.inlined().await?);
-            let since = self.transaction.last_flush(&self.table).await?;
-            if since == flushed {
+            if self.is_unmoved(&mut flushed).await? {
                 return Ok(rows);
             }
-            flushed = since;
         }
+    }
+
+    /// Whether the last flush of the table is still `flushed`, so that what was read of files and of the
+    /// catalog since then fits together; notes which it is. Most snapshots have none after them.
+    async fn is_unmoved(&self, flushed: &mut Option<i64>) -> Result<bool> {
+        let before = std::mem::replace(flushed, self.transaction.last_flush(&self.table).await?);
+        Ok(before == *flushed)
     }
 
     /// The rows that the catalog keeps.
