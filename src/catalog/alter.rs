@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use super::backend::Value;
 use super::changes::Change;
 use super::commit::{Writer, column_row};
-use super::inlined::columns;
 use super::layout::{CONSTRAINT_COLUMNS, CONSTRAINTS, print_rule, print_transform};
 use super::model::*;
 use super::widen::{leaves, retyped};
@@ -334,16 +333,6 @@ impl Writer<'_> {
         let version =
             vec![self.snapshot.id.into(), self.snapshot.schema_version.into(), table.0.into()];
         self.transaction.insert("ducklake_schema_versions", vec![version]).await
-    }
-
-    /// Other engines insert few rows into the newest of a table's inlined tables, by position, so one of
-    /// the new form is made. Where there is none DuckDB makes one of its own, does not note which columns
-    /// the table had then, and takes its first ones for those later.
-    async fn make_inlined_table(&mut self, id: TableId, table: &Table) -> Result<()> {
-        if let Some(definitions) = columns(self.transaction.backend(), &table.columns) {
-            self.create_inlined_table(id, &definitions).await?;
-        }
-        Ok(())
     }
 
     pub(super) async fn alter_views(&mut self) -> Result<()> {

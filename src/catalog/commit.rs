@@ -315,6 +315,7 @@ impl<'a> Writer<'a> {
             self.insert_table(id, table).await?;
             self.write_diff(id, &TableDiff::between(None, table)).await?;
             self.version_schema(id).await?;
+            self.make_inlined_table(id, table).await?;
             let schema = self.schema_name(table.schema_id);
             self.listed.push(Change::name("created_table", &[&schema, &table.name]));
         }

@@ -214,8 +214,18 @@ impl Catalog {
 }
 
 impl Writer<'_> {
-    /// Makes the table for rows of the present form.
-    pub(super) async fn create_inlined_table(
+    /// Makes the inlined table of a table's new form: other engines insert few rows into the newest of
+    /// them, by position. Where there is none DuckDB makes one of its own, but does not note under its
+    /// schema version which form the table has. It then takes the first columns of the table for its
+    /// own, and having read a change feed it takes the tables of that time for those of later versions.
+    pub(super) async fn make_inlined_table(&mut self, id: TableId, table: &Table) -> Result<()> {
+        if let Some(definitions) = columns(self.transaction.backend(), &table.columns) {
+            self.create_inlined_table(id, &definitions).await?;
+        }
+        Ok(())
+    }
+
+    async fn create_inlined_table(
         &mut self,
         id: TableId,
         definitions: &str,
@@ -228,9 +238,9 @@ impl Writer<'_> {
         Ok(name)
     }
 
-    /// The newest inlined table, which has the present form. It is made when the first rows come: a
-    /// database with a table more for each table takes long to open. Other sessions know what they
-    /// have seen as long as the schema version is the same, so it is another one then.
+    /// The newest inlined table, which has the present form. Another engine may have made the table
+    /// without one. Other sessions know what they have seen as long as the schema version is the same,
+    /// so it is another one then.
     async fn inlined_table(
         &mut self,
         catalog: &Catalog,
