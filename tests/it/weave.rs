@@ -233,15 +233,26 @@ impl Weave {
                 }
                 Err(error) => Err(format!("{by:?} took what is wrong: {sql}: {error}")),
             },
-            Err(error) => {
-                self.mirror("BEGIN")?;
-                let works = self.mirror(sql).is_ok();
-                self.mirror("ROLLBACK")?;
-                match works && !is_known(by, &error) {
-                    true => Err(format!("{by:?} refused what is right: {sql}: {error}")),
-                    false => Ok(false),
-                }
-            }
+            Err(error) => self.refused(by, &[], sql, &error).map(|()| false),
+        }
+    }
+
+    /// An engine may refuse what it does not offer, and what the mirror refuses too after what came
+    /// `before` it.
+    fn refused(
+        &mut self,
+        by: By,
+        before: &[String],
+        sql: &str,
+        error: &str,
+    ) -> Result<(), String> {
+        self.mirror("BEGIN")?;
+        let mut statements = before.iter().map(String::as_str).chain([sql]);
+        let works = statements.all(|sql| self.mirror(sql).is_ok());
+        self.mirror("ROLLBACK")?;
+        match works && !is_known(by, error) {
+            true => Err(format!("{by:?} refused what is right: {sql}: {error}")),
+            false => Ok(()),
         }
     }
 
@@ -306,21 +317,17 @@ impl Weave {
     /// one after the other.
     fn overlapping(&mut self, by: By, mine: &[String], theirs: &str) -> Result<(), String> {
         self.run(by, "BEGIN")?;
-        for sql in mine {
+        for (n, sql) in mine.iter().enumerate() {
             if let Err(error) = self.run(by, sql) {
                 let _ = self.run(by, "ROLLBACK");
-                return match is_known(by, &error) {
-                    true => Ok(()),
-                    false => Err(format!("{by:?} refused what is right: {sql}: {error}")),
-                };
+                return self.refused(by, &mine[..n], sql, &error);
             }
         }
         let arrived = self.run(by.other(), theirs);
         if let Err(error) = &arrived
-            && !is_known(by.other(), error)
             && !is_conflict(error)
         {
-            return Err(format!("{:?} refused what is right: {theirs}: {error}", by.other()));
+            self.refused(by.other(), &[], theirs, error)?;
         }
         let committed = self.run(by, "COMMIT");
         if let Err(error) = &committed {
