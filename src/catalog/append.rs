@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::Catalog;
-use super::backend::Value;
+use super::backend::{Row, Value};
 use super::bounds::{self, TableColumnStats};
 use super::changes::Change;
 use super::commit::{Writer, leaf_types, relative};
@@ -133,9 +133,14 @@ impl Writer<'_> {
             if let Some(column_type) = columns.get(&id) {
                 let added = of_column(&id);
                 let new = bounds::of_files(added.iter().copied(), column_type);
-                let may_begin = new.has_bounds() && !merged.has_bounds();
-                if may_begin && !self.may_have_values(catalog, table, id).await? {
-                    merged.begin(new);
+                let begins = new.has_bounds() && !merged.has_bounds();
+                let earlier = match begins {
+                    true => self.earlier_bounds(catalog, table, id).await?,
+                    false => None,
+                };
+                if let Some(earlier) = earlier {
+                    let all = earlier.iter().chain(added.iter().copied());
+                    merged.begin(bounds::of_files(all, column_type));
                 } else {
                     added.into_iter().for_each(|stats| merged.widen(stats, column_type));
                 }
@@ -147,21 +152,30 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Whether a row from before this commit may have a value in a column. DuckDB takes a column
-    /// without bounds for one of NULLs alone, so it is to have them once it has values.
-    async fn may_have_values(
+    /// The bounds of a column in the files from before this commit, those that time travel alone reads
+    /// among them; `None` if a row may have a value outside of them. DuckDB forgets bounds when it
+    /// rewrites the last files of a table, and takes a column without bounds for one of NULLs alone.
+    async fn earlier_bounds(
         &mut self,
         catalog: &Catalog,
         table: TableId,
         column: ColumnId,
-    ) -> Result<bool> {
-        let sql = "SELECT 1 FROM ducklake_data_file f LEFT JOIN ducklake_file_column_stats s \
+    ) -> Result<Option<Vec<ColumnStats>>> {
+        if self.may_have_inlined_values(catalog, table, column).await? {
+            return Ok(None);
+        }
+        let sql = "SELECT DISTINCT s.min_value, s.max_value FROM ducklake_data_file f \
+                   LEFT JOIN ducklake_file_column_stats s \
                    ON s.data_file_id = f.data_file_id AND s.column_id = $2 \
                    WHERE f.table_id = $1 AND f.begin_snapshot < $3 \
-                   AND (s.value_count IS NULL OR s.value_count > 0) LIMIT 1";
+                   AND (s.value_count IS NULL OR s.value_count > 0)";
         let values = [table.0.into(), column.0.into(), self.snapshot.id.into()];
-        Ok(!self.transaction.query(sql, &values).await?.is_empty()
-            || self.may_have_inlined_values(catalog, table, column).await?)
+        let rows = self.transaction.query(sql, &values).await?;
+        let stats = |row: &Row| -> Option<ColumnStats> {
+            let (min, max) = (Some(row.opt_text(0)?), Some(row.opt_text(1)?));
+            Some(ColumnStats { min, max, null_count: Some(0), ..ColumnStats::default() })
+        };
+        Ok(rows.iter().map(stats).collect())
     }
 
     async fn update_column_stats(

@@ -225,11 +225,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn create_inlined_table(
-        &mut self,
-        id: TableId,
-        definitions: &str,
-    ) -> Result<String> {
+    async fn create_inlined_table(&mut self, id: TableId, definitions: &str) -> Result<String> {
         let version = self.snapshot.schema_version;
         let name = name(id, version);
         self.transaction.execute(&format!("CREATE TABLE {name}({definitions})"), &[]).await?;

@@ -181,6 +181,24 @@ fn values_after_nulls_have_bounds() {
     }
 }
 
+/// DuckDB forgets the bounds of a table when it rewrites the last of its files, and bounds it by what
+/// it inserts next.
+#[test]
+fn values_after_a_rewrite_of_the_last_rows_have_bounds() {
+    let dir = scratch();
+    let path = dir.path().join("w");
+    let Some(duck) = duckdb(&path) else { return };
+    sql(&path, "CREATE TABLE t AS SELECT i AS id, 's' || i AS s FROM range(15) AS r(i)");
+    sql(&path, "DELETE FROM t WHERE id < 8; DELETE FROM t WHERE id >= 8");
+    sql(&path, "CALL flush_inlined_data()");
+    duck.all(&["CALL ducklake_rewrite_data_files('lake', 't', delete_threshold => 0)"]);
+    sql(&path, "INSERT INTO t SELECT i, 'm' FROM range(100, 150) AS r(i)");
+    duck.all(&["INSERT INTO t VALUES (200, 'z')"]);
+    let query = "SELECT count(*) FROM t WHERE id < 120 AND s = 'm'";
+    assert_eq!(duck.text(query), "20\n");
+    agree(&path, &duck, "SELECT min(id), max(id), min(s), max(s), count(*) FROM t");
+}
+
 #[test]
 fn nested_values() {
     let dir = scratch();
