@@ -17,6 +17,8 @@ mod change;
 mod commit;
 #[path = "tpch/data.rs"]
 mod data;
+#[path = "../tests/support/made_up.rs"]
+mod made_up;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "micro/plan.rs"]

@@ -1,16 +1,14 @@
 //! Planning over many tables and many files, which are in the catalog only: planning opens no file.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use gotgan::catalog::model::{
-    Column, ColumnId, ColumnStats, ColumnType, DataFile, Relation, Schema, Table,
-};
-use gotgan::catalog::{Access, Address, Catalog, Transaction, assign_column_ids};
+use gotgan::catalog::model::{Relation, Schema};
+use gotgan::catalog::{Access, Address, Catalog, Transaction};
 use gotgan::{Config, Session, Warehouse};
 
+use crate::made_up;
 use crate::start::{processes, query, shell};
 use crate::support::{self, Result, print_table};
 use crate::{best_and_median, duckdb_lake, milliseconds};
@@ -33,7 +31,7 @@ pub(crate) async fn create_tables(warehouse: &Path, n_tables: u32) -> Result<()>
         let mut transaction = Transaction::begin(&catalog).await?;
         let schema = main_schema(&transaction).await?;
         for name in names {
-            transaction.create_table(&schema, name, columns()).await?;
+            transaction.create_table(&schema, name, made_up::columns(COLUMNS)).await?;
         }
         catalog.commit(&transaction.into_commit(None, None), || {}).await?;
     }
@@ -148,49 +146,19 @@ fn compared(name: &str, ours: Vec<f64>, theirs: Vec<f64>) -> Vec<String> {
 async fn append_files(catalog: &Catalog, n_files: u32) -> Result<f64> {
     let mut transaction = Transaction::begin(catalog).await?;
     let schema = main_schema(&transaction).await?;
-    transaction.create_table(&schema, "t", columns()).await?;
+    transaction.create_table(&schema, "t", made_up::columns(COLUMNS)).await?;
     catalog.commit(&transaction.into_commit(None, None), || {}).await?;
 
     let mut transaction = Transaction::begin(catalog).await?;
     let Some(Relation::Table(table)) = transaction.relation(&schema, "t").await? else {
         return Err("the table that was created is not there".into());
     };
-    let files = (0..n_files).map(|index| made_up(&table, index)).collect();
+    let files = (0..u64::from(n_files)).map(|index| made_up::file(&table, index, ROWS)).collect();
     transaction.append(&table, files);
     let commit = transaction.into_commit(None, None);
     let start = Instant::now();
     catalog.commit(&commit, || {}).await?;
     Ok(start.elapsed().as_secs_f64())
-}
-
-/// The file with the values from `index * ROWS` on in each column.
-fn made_up(table: &Table, index: u32) -> DataFile {
-    let min = u64::from(index) * ROWS;
-    let stats = ColumnStats {
-        column_size_bytes: ROWS * 8,
-        value_count: Some(ROWS),
-        null_count: Some(0),
-        min: Some(min.to_string()),
-        max: Some((min + ROWS - 1).to_string()),
-        contains_nan: None,
-    };
-    let column_stats: BTreeMap<ColumnId, ColumnStats> =
-        table.columns.iter().map(|column| (column.id, stats.clone())).collect();
-    DataFile {
-        id: None,
-        path: format!("{}made-up-{index:08}.parquet", table.directory),
-        record_count: ROWS,
-        file_size_bytes: ROWS * 8 * COLUMNS as u64,
-        footer_size: Some(4096),
-        row_id_start: None,
-        column_stats,
-        begin: None,
-        partial_max: None,
-        name_mapping: None,
-        deletes: vec![],
-        deleted: Default::default(),
-        partition: None,
-    }
 }
 
 // What both need.
@@ -206,19 +174,4 @@ async fn open(path: &Path) -> Result<(Session, Catalog)> {
 
 async fn main_schema(transaction: &Transaction) -> Result<Schema> {
     Ok(transaction.schema("main").await?.ok_or("there is no schema main")?)
-}
-
-fn columns() -> Vec<Column> {
-    let column = |index| Column {
-        id: ColumnId(0),
-        name: format!("c{index}"),
-        column_type: ColumnType::Int64,
-        nullable: true,
-        initial_default: None,
-        default: None,
-        comment: None,
-    };
-    let mut columns: Vec<Column> = (0..COLUMNS).map(column).collect();
-    assign_column_ids(&mut columns);
-    columns
 }

@@ -23,6 +23,8 @@ mod flush;
 mod interop;
 mod kill;
 mod layout;
+#[path = "../support/made_up.rs"]
+mod made_up;
 mod mapped;
 mod memory;
 mod postgres;

@@ -1,15 +1,13 @@
 //! How much of the catalog a statement asks for, counted: what costs time, whatever the machine.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use gotgan::catalog::model::{
-    Column, ColumnId, ColumnStats, ColumnType, DataFile, Relation, Schema, Table,
-};
-use gotgan::catalog::{Access, Address, Catalog, PostgresUrl, Transaction, assign_column_ids};
+use gotgan::catalog::model::{Relation, Schema};
+use gotgan::catalog::{Access, Address, Catalog, PostgresUrl, Transaction};
 use gotgan::{Session, Warehouse};
 
 use crate::faults::one;
+use crate::made_up;
 use crate::support::{Kind, Lake, on_each_catalog};
 
 on_each_catalog!(planning_asks_for_what_it_needs, a_small_insert_makes_few_calls);
@@ -136,19 +134,11 @@ async fn schema(transaction: &Transaction) -> Schema {
 }
 
 async fn create(catalog: &Catalog) {
-    let column = |index| Column {
-        id: ColumnId(0),
-        name: format!("c{index}"),
-        column_type: ColumnType::Int64,
-        nullable: true,
-        initial_default: None,
-        default: None,
-        comment: None,
-    };
-    let mut columns: Vec<Column> = (0..COLUMNS).map(column).collect();
-    assign_column_ids(&mut columns);
     let mut transaction = Transaction::begin(catalog).await.unwrap();
-    transaction.create_table(&schema(&transaction).await, "t", columns).await.unwrap();
+    transaction
+        .create_table(&schema(&transaction).await, "t", made_up::columns(COLUMNS as usize))
+        .await
+        .unwrap();
     catalog.commit(&transaction.into_commit(None, None), || {}).await.unwrap();
 }
 
@@ -159,36 +149,6 @@ async fn append(catalog: &Catalog, files: std::ops::Range<u64>) {
     let Some(Relation::Table(table)) = transaction.relation(&schema, "t").await.unwrap() else {
         panic!("the table is not there");
     };
-    transaction.append(&table, files.map(|index| made_up(&table, index)).collect());
+    transaction.append(&table, files.map(|index| made_up::file(&table, index, ROWS)).collect());
     catalog.commit(&transaction.into_commit(None, None), || {}).await.unwrap();
-}
-
-/// The file with the values from `index * ROWS` on in each column.
-fn made_up(table: &Table, index: u64) -> DataFile {
-    let min = index * ROWS;
-    let stats = ColumnStats {
-        column_size_bytes: ROWS * 8,
-        value_count: Some(ROWS),
-        null_count: Some(0),
-        min: Some(min.to_string()),
-        max: Some((min + ROWS - 1).to_string()),
-        contains_nan: None,
-    };
-    let column_stats: BTreeMap<ColumnId, ColumnStats> =
-        table.columns.iter().map(|column| (column.id, stats.clone())).collect();
-    DataFile {
-        id: None,
-        path: format!("{}made-up-{index:08}.parquet", table.directory),
-        record_count: ROWS,
-        file_size_bytes: ROWS * 8 * COLUMNS,
-        footer_size: Some(4096),
-        row_id_start: None,
-        column_stats,
-        begin: None,
-        partial_max: None,
-        name_mapping: None,
-        deletes: vec![],
-        deleted: Default::default(),
-        partition: None,
-    }
 }
