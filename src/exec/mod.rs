@@ -4,14 +4,12 @@
 //! They know of no table and no catalog; [`crate::optimizer`] puts them into plans.
 
 mod conjunction;
-mod filter_gate;
 mod grouping_sets;
 mod pass;
 mod shared;
 mod window;
 
 pub(crate) use self::conjunction::ConjunctionExec;
-pub(crate) use self::filter_gate::FilterGateExec;
 pub(crate) use self::grouping_sets::GroupingSetsExec;
 pub(crate) use self::pass::{PassExec, Passing};
 pub(crate) use self::shared::{SharedExec, SharedInput};

@@ -1,5 +1,6 @@
 //! Operators that pass the rows of their input on.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,8 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::filter_pushdown::{
-    ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation,
+    ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase,
+    FilterPushdownPropagation,
 };
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -46,6 +48,11 @@ pub(crate) enum Passing {
     Once,
     /// As they are: optimizer rules do not see what is below.
     Hidden,
+    /// As they are, and filters on their way down only if their columns are told from all others by
+    /// name. DataFusion passes filters, those that joins make of their keys while they run among them,
+    /// from a plan to its input and looks their columns up by name. Above a join of two tables that both
+    /// have a column `j`, a filter on the second becomes one on the first, and rows are lost.
+    Gated,
 }
 
 impl PassExec {
@@ -61,10 +68,27 @@ impl PassExec {
         }
     }
 
-    /// What [`Passing::Hidden`] hides.
-    pub(crate) fn hidden(&self) -> Option<&Arc<dyn ExecutionPlan>> {
-        (self.how == Passing::Hidden).then_some(&self.input)
+    /// A gate above a plan of which two columns have the same name.
+    pub(crate) fn gate(input: &Arc<dyn ExecutionPlan>) -> Option<Self> {
+        let schema = input.schema();
+        let has_twins = told_apart(&schema).len() < schema.fields().len();
+        has_twins.then(|| Self::new(Arc::clone(input), Passing::Gated))
     }
+
+    /// What is below of what takes part in planning alone.
+    pub(crate) fn opened(&self) -> Option<&Arc<dyn ExecutionPlan>> {
+        matches!(self.how, Passing::Hidden | Passing::Gated).then_some(&self.input)
+    }
+}
+
+/// The columns that have their name alone.
+fn told_apart(schema: &Schema) -> Vec<usize> {
+    let mut n_named: HashMap<&str, usize> = HashMap::new();
+    for field in schema.fields() {
+        *n_named.entry(field.name()).or_default() += 1;
+    }
+    let is_alone = |index: &usize| n_named.get(schema.field(*index).name().as_str()) == Some(&1);
+    (0..schema.fields().len()).filter(is_alone).collect()
 }
 
 fn refers_to_pages(schema: &Schema) -> bool {
@@ -181,7 +205,16 @@ impl ExecutionPlan for PassExec {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
-        FilterDescription::from_children(filters, &self.children())
+        if self.how != Passing::Gated {
+            return FilterDescription::from_children(filters, &self.children());
+        }
+        let told_apart = told_apart(&self.schema()).into_iter().collect();
+        let input = ChildFilterDescription::from_child_with_allowed_indices(
+            &filters,
+            told_apart,
+            &self.input,
+        )?;
+        Ok(FilterDescription::new().with_child(input))
     }
 
     fn handle_child_pushdown_result(

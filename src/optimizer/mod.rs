@@ -39,6 +39,7 @@ mod join_order;
 mod join_sides;
 mod kept_rows;
 mod not_in;
+mod passes;
 mod push_projections;
 mod rebuild;
 mod search;

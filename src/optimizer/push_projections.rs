@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::SortMergeJoinExec;
 
+use super::passes::with_passes;
 use crate::exec::{PassExec, Passing};
 
 /// [`ProjectionPushdown`] that does not see sort-merge joins.
@@ -34,21 +34,10 @@ impl PhysicalOptimizerRule for PushProjections {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let hide = |plan: Arc<dyn ExecutionPlan>| {
-            Ok(match plan.is::<SortMergeJoinExec>() {
-                true => Transformed::yes(Arc::new(PassExec::new(plan, Passing::Hidden)) as _),
-                false => Transformed::no(plan),
-            })
+        let hide = |plan: &Arc<dyn ExecutionPlan>| {
+            let is_join = plan.is::<SortMergeJoinExec>();
+            is_join.then(|| PassExec::new(Arc::clone(plan), Passing::Hidden))
         };
-        let show = |plan: Arc<dyn ExecutionPlan>| {
-            let hidden = plan.downcast_ref::<PassExec>().and_then(PassExec::hidden).cloned();
-            Ok(hidden.map_or_else(|| Transformed::no(plan), Transformed::yes))
-        };
-        let hidden = plan.transform_up(hide)?;
-        if !hidden.transformed {
-            return ProjectionPushdown::new().optimize(hidden.data, config);
-        }
-        let plan = ProjectionPushdown::new().optimize(hidden.data, config)?;
-        plan.transform_up(show).data()
+        with_passes(plan, hide, |plan| ProjectionPushdown::new().optimize(plan, config))
     }
 }

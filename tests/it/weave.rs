@@ -207,7 +207,8 @@ impl Weave {
         if let (By::Duck, Upkeep::Flush) = (by, what) {
             // It forgets the bounds of a column if rows of an older type come to files, too.
             let retyped = "SELECT count(*) FROM (SELECT table_id, column_id \
-                           FROM __ducklake_metadata_lake.ducklake_column GROUP BY table_id, column_id HAVING count(DISTINCT column_type) > 1)";
+                           FROM __ducklake_metadata_lake.ducklake_column \
+                           GROUP BY table_id, column_id HAVING count(DISTINCT column_type) > 1)";
             if self.duck.run(Side::Lake, &[retyped])?[0][0][0].as_deref() != Some("0") {
                 return Ok(());
             }
