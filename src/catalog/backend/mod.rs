@@ -142,7 +142,7 @@ impl Backend {
         let mut patience = self.patience();
         loop {
             let rows = match &self.pool {
-                Pool::Sqlite(pool) => sqlite::query(pool, sql, values).await,
+                Pool::Sqlite(pool) => sqlite::query_pool(pool, sql, values).await,
                 Pool::Postgres(pool) => postgres::query(pool, sql, values).await,
             };
             match rows.map_err(|e| self.translate(e)) {

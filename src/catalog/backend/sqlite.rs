@@ -69,6 +69,19 @@ pub(super) async fn connect(path: &Path, access: Access) -> Result<SqlitePool> {
         .map_err(|e| translate(&path.display().to_string(), e))
 }
 
+/// A query on a connection of the pool. A pool gives a connection back in a task of its own: the next
+/// query would find none and open another, for which SQLite parses the definitions of all tables.
+pub(super) async fn query_pool(
+    pool: &SqlitePool,
+    sql: &str,
+    values: &[Value],
+) -> DatabaseResult<Vec<Row>> {
+    let mut connection = pool.acquire().await?;
+    let rows = query(&mut *connection, sql, values).await;
+    connection.return_to_pool().await;
+    rows
+}
+
 pub(super) async fn query<'e>(
     executor: impl SqliteExecutor<'e>,
     sql: &str,
