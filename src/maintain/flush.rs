@@ -124,7 +124,9 @@ impl Upkeep {
         history: InlinedHistory,
         staged: &Arc<Staged>,
     ) -> Result<Vec<FlushedFile>> {
-        let InlinedHistory { columns, rows, .. } = history;
+        let InlinedHistory { mut columns, rows, .. } = history;
+        // Rows of the past may have the NULLs that a column had then, and no longer has.
+        columns.iter_mut().for_each(|column| column.nullable = true);
         let names: BTreeSet<_> = columns.iter().map(|column| column.id).collect();
         let partition = table
             .partition
