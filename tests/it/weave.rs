@@ -202,7 +202,10 @@ impl Weave {
         if let (By::Duck, Upkeep::Rewrite(..)) = (by, what) {
             // Deletes that the catalog keeps for the files that it rewrites, its next flush adds to
             // those that the old files have in delete files.
-            self.run(By::Gotgan, "CALL flush_inlined_data()")?;
+            let flushed = self.run(By::Gotgan, "CALL flush_inlined_data()");
+            if let Err(error) = flushed {
+                return if is_known(By::Gotgan, &error) { Ok(()) } else { Err(error) };
+            }
         }
         if let (By::Duck, Upkeep::Flush) = (by, what) {
             // It forgets the bounds of a column if rows of an older type come to files, too.
@@ -228,6 +231,13 @@ impl Weave {
             }
             Ok(()) => Ok(()),
             Err(error) if is_known(by, &error) => Ok(()),
+            // It asks rows of the past for what holds of those that are left.
+            Err(error)
+                if (by, what) == (By::Duck, &Upkeep::Flush)
+                    && error.contains("NOT NULL constraint failed") =>
+            {
+                Ok(())
+            }
             Err(error) => Err(format!("{by:?}: {sql}: {error}")),
         }
     }
@@ -357,7 +367,11 @@ impl Weave {
         let mut tried = String::new();
         for order in [[theirs, mine].concat(), [mine, theirs].concat()] {
             let all = [vec!["BEGIN"], order].concat();
-            self.duck.run(Side::Mirror, &all)?;
+            if let Err(error) = self.duck.run(Side::Mirror, &all) {
+                self.mirror("ROLLBACK")?;
+                tried += &format!("{error}\n");
+                continue;
+            }
             let mut relations = self.relations(Side::Mirror)?;
             self.keep_whole(&mut relations);
             let (expected, found) =
