@@ -19,7 +19,7 @@ mod steps;
 mod tables;
 mod types;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use fastrand::Rng;
@@ -118,6 +118,8 @@ struct Weave {
     /// Each version's tables, for those versions that can still be read.
     history: BTreeMap<u64, BTreeMap<String, Seen>>,
     newest: u64,
+    /// Ids of tables that DuckDB has rewritten.
+    rewritten: BTreeSet<String>,
     _lake: Lake,
 }
 
@@ -126,7 +128,8 @@ impl Weave {
         let (lake, duck) = engines::beside(kind, python);
         let gotgan = Gotgan::open(&Config::new(&lake.location));
         let (author, looks, history) = (Author::new(seed), Rng::with_seed(seed), BTreeMap::new());
-        Self { author, looks, duck, gotgan, done: vec![], history, newest: 0, _lake: lake }
+        let (done, rewritten) = (vec![], BTreeSet::new());
+        Self { author, looks, duck, gotgan, done, history, newest: 0, rewritten, _lake: lake }
     }
 
     fn steps(&mut self, n: usize) -> Result<(), String> {
@@ -199,9 +202,11 @@ impl Weave {
                 return Ok(());
             }
         }
-        if let (By::Duck, Upkeep::Rewrite(..)) = (by, what) {
+        if let (By::Duck, Upkeep::Rewrite(schema, name)) = (by, what) {
             // Deletes that the catalog keeps for the files that it rewrites, its next flush adds to
             // those that the old files have in delete files.
+            let table = self.table_id(schema, name, None)?;
+            self.rewritten.insert(table);
             let flushed = self.run(By::Gotgan, "CALL flush_inlined_data()");
             if let Err(error) = flushed {
                 return if is_known(By::Gotgan, &error) { Ok(()) } else { Err(error) };
