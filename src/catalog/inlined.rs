@@ -234,9 +234,9 @@ impl Writer<'_> {
         Ok(name)
     }
 
-    /// The newest inlined table, which has the present form. Another engine may have made the table
-    /// without one. Other sessions know what they have seen as long as the schema version is the same,
-    /// so it is another one then.
+    /// The newest inlined table if it has the present form, or else a new one: while an option says
+    /// that no rows are inlined, another engine makes and alters tables without. Other sessions know
+    /// what they have seen as long as the schema version is the same, so it is another one then.
     async fn inlined_table(
         &mut self,
         catalog: &Catalog,
@@ -247,14 +247,19 @@ impl Writer<'_> {
         if let Some(name) = catalog.known_inlined_table(&self.snapshot, id).filter(|_| !is_new) {
             return Ok(name);
         }
-        let sql = "SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = $1 \
-                   ORDER BY schema_version DESC LIMIT 1";
+        let sql = "SELECT table_name, schema_version FROM ducklake_inlined_data_tables \
+                   WHERE table_id = $1 ORDER BY schema_version DESC LIMIT 1";
         if let Some(row) = self.transaction.query(sql, &[id.0.into()]).await?.first() {
-            let name = row.text(0)?;
-            if !is_new {
-                catalog.learn_inlined_table(&self.snapshot, id, &name);
+            let (name, version) = (row.text(0)?, row.int(1)?);
+            let is_of_this_commit = is_new && version == self.snapshot.schema_version;
+            if is_of_this_commit
+                || have_one_form(&catalog.columns_of_version(id, version).await?, current)
+            {
+                if !is_new {
+                    catalog.learn_inlined_table(&self.snapshot, id, &name);
+                }
+                return Ok(name);
             }
-            return Ok(name);
         }
         let definitions = columns(self.transaction.backend(), current)
             .ok_or_else(|| Error::internal("rows that the catalog cannot keep"))?;
@@ -365,6 +370,12 @@ impl Writer<'_> {
         let rows: Vec<Vec<Value>> = rows.collect();
         self.transaction.insert(&table, rows).await
     }
+}
+
+/// Whether rows of the one are rows of the other, value by value.
+fn have_one_form(one: &[Column], other: &[Column]) -> bool {
+    let form = |column: &Column| (column.id, column.name.clone(), column.column_type.clone());
+    one.iter().map(form).eq(other.iter().map(form))
 }
 
 fn insert_sql(backend: &Backend, table: &str, columns: &[Column]) -> String {

@@ -200,6 +200,26 @@ fn values_after_a_rewrite_of_the_last_rows_have_bounds() {
 }
 
 #[test]
+fn few_rows_after_columns_changed_while_none_were_inlined() {
+    let dir = scratch();
+    let path = dir.path().join("w");
+    let Some(duck) = duckdb(&path) else { return };
+    sql(&path, "CREATE TABLE t (id BIGINT, a VARCHAR, b VARCHAR)");
+    duck.all(&[
+        "INSERT INTO t VALUES (1, 'a1', 'b1')",
+        "CALL lake.set_option('data_inlining_row_limit', 0)",
+        "ALTER TABLE t DROP COLUMN a",
+        "ALTER TABLE t ADD COLUMN c VARCHAR",
+        "CALL lake.set_option('data_inlining_row_limit', 10)",
+    ]);
+    sql(&path, "INSERT INTO t (id, b, c) VALUES (2, 'b2', 'c2')");
+    duck.all(&["INSERT INTO t VALUES (3, 'b3', 'c3')"]);
+    let all = "SELECT id, b, c FROM t ORDER BY id";
+    assert_eq!(duck.text(all), "1,b1,∅\n2,b2,c2\n3,b3,c3\n");
+    agree(&path, &duck, all);
+}
+
+#[test]
 fn nested_values() {
     let dir = scratch();
     let path = dir.path().join("w");

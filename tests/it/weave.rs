@@ -187,54 +187,13 @@ impl Weave {
     }
 
     fn upkeep(&mut self, by: By, what: &Upkeep) -> Result<(), String> {
-        if let (By::Duck, Upkeep::Rewrite(schema, name)) = (by, what) {
-            // DuckDB forgets the bounds of a column if a file has only NULLs in it, and the next
-            // insert leaves the table with its own.
-            let unknown = format!(
-                "SELECT count(*) FROM __ducklake_metadata_lake.ducklake_file_column_stats \
-                 JOIN __ducklake_metadata_lake.ducklake_data_file AS f USING (data_file_id) \
-                 JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id \
-                 JOIN __ducklake_metadata_lake.ducklake_schema USING (schema_id) \
-                 WHERE f.end_snapshot IS NULL AND t.end_snapshot IS NULL AND min_value IS NULL \
-                 AND schema_name = '{schema}' AND table_name = '{name}'"
-            );
-            if self.duck.run(Side::Lake, &[unknown])?[0][0][0].as_deref() != Some("0") {
-                return Ok(());
-            }
-        }
-        if let (By::Duck, Upkeep::Rewrite(schema, name)) = (by, what) {
-            let table = self.table_id(schema, name, None)?;
-            self.rewritten.insert(table);
-            // Deletes that the catalog keeps for the files that it rewrites, its next flush adds to
-            // those that the old files have in delete files.
-            let flushed = self.run(By::Gotgan, "CALL flush_inlined_data()");
-            if let Err(error) = flushed {
-                return if is_known(By::Gotgan, &error) { Ok(()) } else { Err(error) };
-            }
-        }
-        if let (By::Duck, Upkeep::Flush) = (by, what) {
-            // It forgets the bounds of a column if rows of an older type come to files, too.
-            let retyped = "SELECT count(*) FROM (SELECT table_id, column_id \
-                           FROM __ducklake_metadata_lake.ducklake_column \
-                           GROUP BY table_id, column_id HAVING count(DISTINCT column_type) > 1)";
-            if self.duck.run(Side::Lake, &[retyped])?[0][0][0].as_deref() != Some("0") {
-                return Ok(());
-            }
+        if by == By::Duck && !self.duck_is_right(what)? {
+            return Ok(());
         }
         let versions: Vec<u64> = self.history.keys().copied().collect();
         let sql = what.sql(by, &versions);
-        // In PostgreSQL DuckDB cannot expire nothing.
-        if sql.ends_with("versions => [])") {
-            return Ok(());
-        }
         match self.run(by, &sql) {
-            // It forgets the ids of updated rows where the ranges of files are adjacent.
-            Ok(()) if (by, what) == (By::Duck, &Upkeep::Merge) => self.forget_row_ids(),
-            // It drops tables that it goes on to read for older versions.
-            Ok(()) if (by, what) == (By::Duck, &Upkeep::Flush) => {
-                self.duck.attach_again();
-                Ok(())
-            }
+            Ok(()) if by == By::Duck => self.after_duck(what),
             Ok(()) => Ok(()),
             Err(error) if is_known(by, &error) => Ok(()),
             // It asks rows of the past for what holds of those that are left.
@@ -246,6 +205,67 @@ impl Weave {
             }
             Err(error) => Err(format!("{by:?}: {sql}: {error}")),
         }
+    }
+
+    /// Whether DuckDB does this without losing something, or failing.
+    fn duck_is_right(&mut self, what: &Upkeep) -> Result<bool, String> {
+        match what {
+            Upkeep::Rewrite(schema, name) => {
+                // It forgets the bounds of a column if a file has only NULLs in it, and the next
+                // insert leaves the table with its own.
+                let unknown = format!(
+                    "SELECT count(*) FROM __ducklake_metadata_lake.ducklake_file_column_stats \
+                     JOIN __ducklake_metadata_lake.ducklake_data_file AS f USING (data_file_id) \
+                     JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = f.table_id \
+                     JOIN __ducklake_metadata_lake.ducklake_schema USING (schema_id) \
+                     WHERE f.end_snapshot IS NULL AND t.end_snapshot IS NULL AND min_value IS NULL \
+                     AND schema_name = '{schema}' AND table_name = '{name}'"
+                );
+                if !self.finds_none(&unknown)? {
+                    return Ok(false);
+                }
+                let table = self.table_id(schema, name, None)?;
+                self.rewritten.insert(table);
+                // Deletes that the catalog keeps for the files that it rewrites, its next flush adds
+                // to those that the old files have in delete files.
+                match self.run(By::Gotgan, "CALL flush_inlined_data()") {
+                    Err(error) if is_known(By::Gotgan, &error) => Ok(false),
+                    flushed => flushed.map(|()| true),
+                }
+            }
+            // It forgets the bounds of a column if rows of an older type come to files, too.
+            Upkeep::Flush => self.finds_none(
+                "SELECT count(*) FROM (SELECT table_id, column_id \
+                 FROM __ducklake_metadata_lake.ducklake_column \
+                 GROUP BY table_id, column_id HAVING count(DISTINCT column_type) > 1)",
+            ),
+            // In PostgreSQL it cannot expire nothing.
+            Upkeep::Expire(residue) => {
+                let mut old = self.history.keys().rev().skip(1);
+                Ok(old.any(|version| version % 3 == *residue))
+            }
+            _ => Ok(true),
+        }
+    }
+
+    fn finds_none(&mut self, count: &str) -> Result<bool, String> {
+        let found = self.duck.run(Side::Lake, &[count])?;
+        Ok(found[0][0][0].as_deref() == Some("0"))
+    }
+
+    /// What DuckDB does not know, or knows wrong, when it has done this.
+    fn after_duck(&mut self, what: &Upkeep) -> Result<(), String> {
+        // It forgets the ids of updated rows where the ranges of files are adjacent.
+        if what == &Upkeep::Merge {
+            self.forget_row_ids()?;
+        }
+        match what {
+            // It goes on to know the schema when a file came as that of the last change of the file's
+            // table before; or drops tables that it goes on to read for older versions.
+            Upkeep::Merge | Upkeep::Rewrite(..) | Upkeep::Flush => self.duck.attach_again(),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Runs a statement on an engine and on the mirror; whether it worked.

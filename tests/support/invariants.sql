@@ -69,8 +69,8 @@ SELECT * FROM (
 WHERE begin_snapshot IS NULL OR begin_snapshot > newest OR end_snapshot > newest
     OR end_snapshot <= begin_snapshot
 
--- what is in a schema or table ends with it; but DuckDB leaves the files of a transaction that inserts
--- into a table and drops it
+-- what is in a schema or table ends with it; but DuckDB leaves the files of a transaction that changes
+-- a table and drops it
 SELECT 'table' AS what, table_id, table_name FROM ducklake_table WHERE end_snapshot IS NULL
     AND schema_id NOT IN (SELECT schema_id FROM ducklake_schema WHERE end_snapshot IS NULL)
 UNION ALL SELECT 'view', view_id, view_name FROM ducklake_view WHERE end_snapshot IS NULL
@@ -82,7 +82,7 @@ UNION ALL SELECT 'file', table_id, path FROM ducklake_data_file AS f WHERE end_s
         AND (t.end_snapshot IS NULL OR t.end_snapshot = f.begin_snapshot))
 UNION ALL SELECT 'deletes', table_id, path FROM ducklake_delete_file AS d WHERE end_snapshot IS NULL
     AND NOT EXISTS (FROM ducklake_table AS t WHERE t.table_id = d.table_id
-        AND (t.end_snapshot IS NULL OR t.end_snapshot = d.begin_snapshot))
+        AND (t.end_snapshot IS NULL OR t.end_snapshot = coalesce(d.partial_max, d.begin_snapshot)))
 UNION ALL SELECT 'partition', table_id, partition_id::VARCHAR FROM ducklake_partition_info
     WHERE end_snapshot IS NULL
     AND table_id NOT IN (SELECT table_id FROM ducklake_table WHERE end_snapshot IS NULL)
