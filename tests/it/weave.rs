@@ -28,7 +28,7 @@ use gotgan::Config;
 use self::engines::{Duck, Gotgan, Side, Sum};
 use self::statements::Author;
 use self::steps::{By, Step, Upkeep};
-use self::tables::Column;
+use self::tables::{Column, quoted};
 use crate::services::python;
 use crate::support::{Kind, Lake, on_each_catalog};
 
@@ -174,16 +174,24 @@ impl Weave {
     }
 
     fn perform(&mut self, step: &mut Step) -> Result<(), String> {
-        match step {
-            Step::Alone(by, sql) => self.alone(*by, sql).map(drop),
-            Step::Together(by, statements, commits) => self.together(*by, statements, *commits),
-            Step::Overlapping(by, mine, theirs) => self.overlapping(*by, mine, theirs),
-            Step::Upkeep(by, what) => self.upkeep(*by, what),
+        let (by, done) = match step {
+            Step::Alone(by, sql) => (*by, self.alone(*by, sql).map(drop)),
+            Step::Together(by, statements, commits) => {
+                (*by, self.together(*by, statements, *commits))
+            }
+            Step::Overlapping(by, mine, theirs) => (By::Duck, self.overlapping(*by, mine, theirs)),
+            Step::Upkeep(by, what) => (*by, self.upkeep(*by, what)),
             Step::AttachAgain => {
                 self.duck.attach_again();
-                Ok(())
+                return Ok(());
             }
+        };
+        done?;
+        // From here on DuckDB would not find all rows of such a table.
+        for [schema, name] in self.duck.wrote(by == By::Duck) {
+            self.alone(By::Gotgan, &format!("DROP TABLE {}.{}", quoted(&schema), quoted(&name)))?;
         }
+        Ok(())
     }
 
     fn upkeep(&mut self, by: By, what: &Upkeep) -> Result<(), String> {

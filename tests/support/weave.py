@@ -8,6 +8,8 @@ for one thing, and each line of standard output is its answer:
   `{"error": …, "at": index}` for the first that fails. `mirror` is a database in memory.
 - `{"again": true}`: the warehouse is attached anew, so that nothing of it is cached.
 - `{"leave": true}`: files that no catalog names are no violation if they are there now.
+- `{"wrote": true | false}`: something may have changed; whether DuckDB did it. `{"forgotten": [[schema,
+  table], …]}`: the tables of which DuckDB now has forgotten the bounds of values.
 - `{"check": true}`: `{"violations": [sentence, …]}`, what is wrong with the catalog and its files.
 """
 
@@ -61,8 +63,8 @@ FROM leaf JOIN parquet_metadata({path}) USING (column_id) GROUP BY field_id
 
 # Columns whose least and greatest values the catalog keeps for the table.
 KEPT = """
-SELECT s.schema_name, t.table_name, c.column_name, k.contains_null::BOOLEAN, k.min_value,
-    k.max_value, d.data_type
+SELECT k.table_id, k.column_id, s.schema_name, t.table_name, c.column_name,
+    k.contains_null::BOOLEAN, k.min_value, k.max_value, d.data_type
 FROM ducklake_table_column_stats AS k
 JOIN ducklake_column AS c USING (table_id, column_id)
 JOIN ducklake_table AS t USING (table_id) JOIN ducklake_schema AS s USING (schema_id)
@@ -70,6 +72,11 @@ JOIN (FROM duckdb_columns() WHERE database_name = 'mirror') AS d ON
     (d.schema_name, d.table_name, d.column_name) = (s.schema_name, t.table_name, c.column_name)
 WHERE c.end_snapshot IS NULL AND t.end_snapshot IS NULL AND c.parent_column IS NULL
 """
+
+# Which of them have no bounds, although they may be known.
+UNBOUNDED = (
+    KEPT + "AND min_value IS NULL AND data_type NOT IN ('BLOB', 'INTERVAL', 'FLOAT', 'DOUBLE')"
+)
 
 # Types of which the catalog's text is no value, or has another order.
 UNORDERED = ("BLOB", "INTERVAL")
@@ -136,6 +143,8 @@ class Engine:
             return self.again()
         if "leave" in request:
             return self.check.leave()
+        if "wrote" in request:
+            return self.check.wrote(request["wrote"])
         return {"violations": list(self.check.violations())}
 
 
@@ -148,6 +157,7 @@ class Check:
         # Files never change: each is looked into once.
         self.seen = set()
         self.left = set()
+        self.unbounded = set()
 
     def rows(self, sql):
         return self.connection.execute(sql).fetchall()
@@ -205,6 +215,21 @@ class Check:
     def leave(self):
         self.left = self.here()
         return {}
+
+    def wrote(self, by_duckdb):
+        """DuckDB may forget the bounds of a column that has values; then it takes those of the next
+        values for all of them, and does not find the others."""
+        for name in "column schema table table_column_stats".split():
+            self.copy("ducklake_" + name)
+        before, self.unbounded, forgotten = self.unbounded, set(), []
+        for table_id, column_id, schema, table, column, *_ in self.rows(UNBOUNDED):
+            self.unbounded.add((table_id, column_id))
+            if by_duckdb and (table_id, column_id) not in before:
+                source = f"mirror.{quoted(schema)}.{quoted(table)}"
+                [(values,)] = self.rows(f"SELECT count({quoted(column)}) FROM {source}")
+                if values and [schema, table] not in forgotten:
+                    forgotten.append([schema, table])
+        return {"forgotten": forgotten}
 
     def files(self):
         """Every file that the catalog names is there and is what it says, and no other is there."""
@@ -274,7 +299,7 @@ class Check:
 
     def bounds(self):
         """The bounds of tables hold their values, and NULLs are known."""
-        for schema, table, column, has_null, least, greatest, type in self.rows(KEPT):
+        for _, _, schema, table, column, has_null, least, greatest, type in self.rows(KEPT):
             # After a file of NaN alone DuckDB bounds the column by what it inserts next.
             if type in ("FLOAT", "DOUBLE"):
                 least, greatest = None, None

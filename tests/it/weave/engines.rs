@@ -103,6 +103,13 @@ impl Duck {
         self.ask(&json!({"leave": true}));
     }
 
+    /// Something may have changed; whether DuckDB did it. The tables, by schema and name, of which it
+    /// has forgotten the bounds of values.
+    pub(crate) fn wrote(&mut self, by_duckdb: bool) -> Vec<[String; 2]> {
+        let mut answer = self.ask(&json!({"wrote": by_duckdb}));
+        serde_json::from_value(answer["forgotten"].take()).unwrap()
+    }
+
     /// What is wrong with the catalog and its files.
     pub(crate) fn violations(&mut self) -> Result<Vec<String>, String> {
         let mut answer = self.ask(&json!({"check": true}));
