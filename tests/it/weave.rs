@@ -120,6 +120,8 @@ struct Weave {
     newest: u64,
     /// Ids of tables that DuckDB has rewritten.
     rewritten: BTreeSet<String>,
+    /// Tables, by schema and name, of which DuckDB will not find all rows.
+    forgotten: Vec<[String; 2]>,
     _lake: Lake,
 }
 
@@ -128,13 +130,29 @@ impl Weave {
         let (lake, duck) = engines::beside(kind, python);
         let gotgan = Gotgan::open(&Config::new(&lake.location));
         let (author, looks, history) = (Author::new(seed), Rng::with_seed(seed), BTreeMap::new());
-        let (done, rewritten) = (vec![], BTreeSet::new());
-        Self { author, looks, duck, gotgan, done, history, newest: 0, rewritten, _lake: lake }
+        Self {
+            author,
+            looks,
+            duck,
+            gotgan,
+            done: vec![],
+            history,
+            newest: 0,
+            rewritten: BTreeSet::new(),
+            forgotten: vec![],
+            _lake: lake,
+        }
     }
 
     fn steps(&mut self, n: usize) -> Result<(), String> {
         for _ in 0..n {
-            let mut step = self.author.step();
+            let mut step = match self.forgotten.pop() {
+                Some([schema, name]) => {
+                    let drop = format!("DROP TABLE {}.{}", quoted(&schema), quoted(&name));
+                    Step::Alone(By::Gotgan, drop)
+                }
+                None => self.author.step(),
+            };
             let result = self.perform(&mut step);
             self.done.push(step);
             result?;
@@ -186,12 +204,8 @@ impl Weave {
                 return Ok(());
             }
         };
-        done?;
-        // From here on DuckDB would not find all rows of such a table.
-        for [schema, name] in self.duck.wrote(by == By::Duck) {
-            self.alone(By::Gotgan, &format!("DROP TABLE {}.{}", quoted(&schema), quoted(&name)))?;
-        }
-        Ok(())
+        self.forgotten.extend(self.duck.wrote(by == By::Duck));
+        done
     }
 
     fn upkeep(&mut self, by: By, what: &Upkeep) -> Result<(), String> {
