@@ -11,6 +11,7 @@
 //!                                                                                    │
 //!                                        graph, search: the cheapest tree of joins; pure
 //!            … ──> filter_order: cheap and selective conditions first
+//!            … ──> decimals: arithmetic with 64 bits where they suffice
 //!            … ──> share: computed once, or each for itself again
 //! physical   join_sides: hashes the side that join_order chose
 //!            spill_joins: sorts what memory does not hold instead of hashing it
@@ -29,6 +30,7 @@
 mod anti_join;
 mod collect;
 mod conjunction;
+mod decimals;
 mod estimate;
 mod filter_gate;
 mod filter_order;
@@ -56,6 +58,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use self::anti_join::AntiJoin;
 use self::conjunction::Conjunction;
+use self::decimals::Decimals;
 use self::filter_gate::FilterGates;
 use self::filter_order::FilterOrder;
 use self::group_filter::GroupFilter;
@@ -92,6 +95,7 @@ fn rules_for_parts() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         [Arc::new(NotIn), Arc::new(AntiJoin), Arc::new(GroupFilter), Arc::new(JoinOrder)];
     rules.splice(at..at, ours);
     rules.push(Arc::new(FilterOrder));
+    rules.push(Arc::new(Decimals));
     rules
 }
 

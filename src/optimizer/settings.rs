@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     pub(super) grouping_sets: bool,
     pub(super) anti_join: bool,
     pub(super) conjunction: bool,
+    pub(super) decimals: bool,
     pub(super) share_plans: bool,
     pub(super) spill_joins: bool,
     /// What the statement may expect; not a setting of the user's.
@@ -57,6 +58,7 @@ impl Default for Settings {
             grouping_sets: true,
             anti_join: true,
             conjunction: true,
+            decimals: true,
             share_plans: true,
             spill_joins: true,
             memory: Memory::Bytes(usize::MAX),
@@ -95,7 +97,7 @@ impl Settings {
     }
 
     /// Names without the prefix, values, and what they are for.
-    fn all(&mut self) -> [(&'static str, &mut bool, &'static str); 8] {
+    fn all(&mut self) -> [(&'static str, &mut bool, &'static str); 9] {
         [
             (
                 "join_order",
@@ -126,6 +128,11 @@ impl Settings {
                 "conjunction",
                 &mut self.conjunction,
                 "Whether conditions are computed for the rows that others have left.",
+            ),
+            (
+                "decimals",
+                &mut self.decimals,
+                "Whether decimals that fit into 64 bits are added and multiplied as such.",
             ),
             (
                 "share_plans",

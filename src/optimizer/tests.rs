@@ -385,6 +385,18 @@ async fn grouping_sets_are_made_of_groups() {
 }
 
 #[tokio::test]
+async fn values_are_computed_with_narrow_decimals() {
+    let sum = "SELECT sum(l_extendedprice * (1 - l_discount)) FROM lineitem \
+               WHERE l_extendedprice * l_discount < 5";
+    let on = operators(&context(Settings::default()), sum).await.join("\n");
+    assert!(on.contains("decimal_multiply(") && on.contains("decimal_minus("), "{on}");
+    // Conditions are the engine's, that knows how to prune by them.
+    assert!(on.contains("l_extendedprice@0 * l_discount@1 <"), "{on}");
+    let off = context(Settings { decimals: false, ..Settings::default() });
+    assert!(!operators(&off, sum).await.join("\n").contains("decimal_"));
+}
+
+#[tokio::test]
 async fn rows_without_a_match_are_an_anti_join() {
     let of = async |context: &SessionContext, filter: &str| {
         let sql = format!(

@@ -140,6 +140,7 @@ async fn whose(warehouse: &Warehouse, query: &str, expected: &Rows) -> String {
         "grouping_sets",
         "anti_join",
         "conjunction",
+        "decimals",
         "share_plans",
         "spill_joins",
     ];
