@@ -6,6 +6,9 @@ use std::fmt;
 use super::statements::Author;
 use super::tables::Relation;
 
+/// How often a statement is thought of before it is given up.
+const TRIES: usize = 1000;
+
 /// Who runs a statement.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum By {
@@ -120,7 +123,7 @@ impl Author {
             8..14 if !self.tables().is_empty() => {
                 let mut mine: Vec<String> = vec![];
                 for _ in 0..self.rng.usize(1..3) {
-                    mine.push(self.next(by, &mine, |author| author.own_change(by)));
+                    mine.extend(self.next(by, &mine, |author| author.own_change(by)));
                 }
                 let theirs = loop {
                     let theirs = self.own_change(by.other());
@@ -143,14 +146,14 @@ impl Author {
     /// One more statement of a transaction. DuckDB is not to change a table twice in one, except by
     /// inserts: if it deletes rows that the same transaction left to the catalog, the statistics count
     /// them no more but keep their bounds; if it creates a table with NULLs and inserts few values,
-    /// there are no bounds of these.
+    /// there are no bounds of these. `None` if nothing else comes to mind.
     fn next(
         &mut self,
         by: By,
         before: &[String],
         statement: impl Fn(&mut Self) -> String,
-    ) -> String {
-        loop {
+    ) -> Option<String> {
+        (0..TRIES).find_map(|_| {
             let sql = statement(self);
             let is_of = |sql: &str, table: &Relation| {
                 sql.find('"').is_some_and(|at| sql[at..].starts_with(&table.path()))
@@ -161,15 +164,13 @@ impl Author {
                 is_of(&sql, table) && earlier.any(|before| !inserts(&sql) || !inserts(before))
             };
             let is_right = by == By::Gotgan || sql.starts_with("DROP");
-            if is_right || !self.tables().iter().any(writes_again) {
-                return sql;
-            }
-        }
+            (is_right || !self.tables().iter().any(writes_again)).then_some(sql)
+        })
     }
 
     /// What a transaction does after `before`.
     pub(super) fn change_after(&mut self, by: By, before: &[String]) -> String {
-        self.next(by, before, |author| author.change(by))
+        self.next(by, before, |author| author.change(by)).expect("there is always a new table")
     }
 
     /// A statement that reads nothing but the table it changes, and so may go before or after one
