@@ -245,7 +245,14 @@ impl Weave {
         if old.after_changes(&ours) != new.sum {
             return Err(format!("{feed} does not make {:?} of {old:?}", new.sum));
         }
-        if known[1] != "0" {
+        // Deletes that the catalog keeps have a table as soon as there are some.
+        let twice = format!(
+            "SELECT 1 FROM __ducklake_metadata_lake.ducklake_inlined_delete_{table} AS d \
+             JOIN __ducklake_metadata_lake.ducklake_data_file AS f \
+             ON d.file_id = f.data_file_id AND d.begin_snapshot = f.begin_snapshot"
+        );
+        let twice = self.duck.run(Side::Lake, &[twice]).unwrap_or_default();
+        if known[1] != "0" || twice.iter().any(|rows| !rows.is_empty()) {
             return Ok(());
         }
         let feed = format!("ducklake_table_changes('lake', '{schema}', '{name}', {first}, {last})");
