@@ -218,11 +218,7 @@ impl Weave {
             Ok(()) if by == By::Duck => self.after_duck(what),
             Ok(()) => Ok(()),
             Err(error) if is_known(by, &error) => Ok(()),
-            // It asks rows of the past for what holds of those that are left.
-            Err(error)
-                if (by, what) == (By::Duck, &Upkeep::Flush)
-                    && error.contains("NOT NULL constraint failed") =>
-            {
+            Err(error) if (by, what) == (By::Duck, &Upkeep::Flush) && is_of_the_past(&error) => {
                 Ok(())
             }
             Err(error) => Err(format!("{by:?}: {sql}: {error}")),
@@ -437,6 +433,14 @@ impl Weave {
 /// Errors that one of two overlapping transactions may end with.
 fn is_conflict(error: &str) -> bool {
     ["another transaction was first", "onflict", "database is locked", "is locked by another"]
+        .iter()
+        .any(|told| error.contains(told))
+}
+
+/// DuckDB's flush asks rows of the past for what holds of those that are left, and sorts rows of an older
+/// form by columns that they do not have.
+fn is_of_the_past(error: &str) -> bool {
+    ["NOT NULL constraint failed", "not found in FROM clause"]
         .iter()
         .any(|told| error.contains(told))
 }
