@@ -158,8 +158,8 @@ pub(crate) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Command> {
     let end = tokens.iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_)));
     let end = end.and_then(|token| name::span(token.span)).map(|span| span.end);
     limits::check_chains(&tokens)?;
-    let tokens =
-        types::cast_literals(types::bracket_structs(tokens::select_all(tokens::plain_top(tokens))));
+    let tokens = tokens::exact_numbers(tokens::select_all(tokens::plain_top(tokens)));
+    let tokens = types::cast_literals(types::bracket_structs(tokens));
     let parser = Parser::new(&DIALECT)
         .with_tokens_with_locations(tokens)
         .with_recursion_limit(RECURSION_LIMIT);
@@ -558,8 +558,8 @@ pub(super) fn ast_mandatory() -> sqlparser::parser::IsOptional {
 pub(crate) fn subquery(sql: &str, span: Option<Span>) -> Result<Box<Query>> {
     let wrong = |error: ParserError| Error::new(ErrorKind::Syntax, error.to_string()).or_span(span);
     let tokens = Tokenizer::new(&DIALECT, sql).tokenize_with_location();
-    let tokens =
-        tokens::select_all(tokens::plain_top(tokens.map_err(|error| wrong(error.into()))?));
+    let tokens = tokens::plain_top(tokens.map_err(|error| wrong(error.into()))?);
+    let tokens = tokens::exact_numbers(tokens::select_all(tokens));
     Parser::new(&DIALECT).with_tokens_with_locations(tokens).parse_query().map_err(wrong)
 }
 

@@ -64,6 +64,71 @@ pub(crate) fn select_all(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     all
 }
 
+/// A number with more digits than a floating-point number keeps is a decimal, as it is in DuckDB. The
+/// engine would round it before anybody can say what its type is. A column's DEFAULT is kept as text.
+pub(crate) fn exact_numbers(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut all = Vec::with_capacity(tokens.len());
+    let mut is_default = false;
+    for TokenWithSpan { token, span } in tokens {
+        match &token {
+            Token::Number(text, false) if !is_default => match digits(text) {
+                Some((precision, scale)) => {
+                    let cast = cast(text, precision, scale);
+                    all.extend(cast.map(|token| TokenWithSpan::new(token, span)));
+                }
+                None => all.push(TokenWithSpan::new(token, span)),
+            },
+            other => {
+                is_default = match other {
+                    Token::Word(word) => word.keyword == Keyword::DEFAULT,
+                    Token::Whitespace(_) | Token::Minus | Token::Plus => is_default,
+                    _ => false,
+                };
+                all.push(TokenWithSpan::new(token, span));
+            }
+        }
+    }
+    all
+}
+
+/// `CAST('text' AS DECIMAL(precision, scale))`
+fn cast(text: &str, precision: usize, scale: usize) -> [Token; 11] {
+    let number = |number: usize| Token::Number(number.to_string(), false);
+    [
+        Token::make_keyword("CAST"),
+        Token::LParen,
+        Token::SingleQuotedString(text.to_owned()),
+        Token::make_keyword("AS"),
+        Token::make_keyword("DECIMAL"),
+        Token::LParen,
+        number(precision),
+        Token::Comma,
+        number(scale),
+        Token::RParen,
+        Token::RParen,
+    ]
+}
+
+/// The precision and scale of a number that only a decimal holds.
+fn digits(text: &str) -> Option<(usize, usize)> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    let whole = whole.trim_start_matches('0');
+    let significant = format!("{whole}{fraction}").trim_start_matches('0').len();
+    let is_rounded = match fraction {
+        "" => whole.parse::<u64>().is_err(),
+        _ => significant > f64::DIGITS as usize,
+    };
+    let precision = whole.len() + fraction.len();
+    (is_rounded && (1..=MOST_DIGITS).contains(&precision)).then_some((precision, fraction.len()))
+}
+
+/// Of a decimal.
+const MOST_DIGITS: usize = 38;
+
 fn set_last(flags: &mut [bool], value: bool) {
     if let Some(last) = flags.last_mut() {
         *last = value;

@@ -353,8 +353,15 @@ impl Weave {
             }
         }
         let end = if commits { "COMMIT" } else { "ROLLBACK" };
-        self.mirror(end)?;
-        self.run(by, end).map_err(|error| format!("{by:?}: {end}: {error}"))
+        match self.run(by, end) {
+            Ok(()) => self.mirror(end),
+            // A table that it has replaced, in a schema that it then drops.
+            Err(error) if by == By::Duck && error.contains("has dropped this table") => {
+                self.duck.attach_again();
+                self.mirror("ROLLBACK")
+            }
+            Err(error) => Err(format!("{by:?}: {end}: {error}")),
+        }
     }
 
     /// A transaction's own view is the mirror's.
