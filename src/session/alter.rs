@@ -23,7 +23,13 @@ impl Session {
     pub(super) async fn alter_table(&mut self, alter: &AlterTable) -> Result<Outcome> {
         let name = &alter.name;
         self.change(async |session, transaction, staged| {
-            let (schema, table) = match session.find(transaction, name).await? {
+            let found = match session.find(transaction, name).await {
+                Err(error) if alter.if_exists && error.kind() == ErrorKind::NotFound => {
+                    return Ok(Outcome::done("ALTER TABLE"));
+                }
+                found => found?,
+            };
+            let (schema, table) = match found {
                 (schema, Some(Relation::Table(table))) => (schema, table),
                 (_, Some(Relation::View(_))) => {
                     return Err(define::wrong_kind(name, "a view", "ALTER VIEW"));

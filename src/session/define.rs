@@ -169,7 +169,12 @@ impl Session {
         };
         self.change(async |session, transaction, _| {
             for name in names {
-                match session.find(transaction, name).await? {
+                let found = match session.find(transaction, name).await {
+                    // Its schema does not exist either.
+                    Err(error) if if_exists && error.kind() == ErrorKind::NotFound => continue,
+                    found => found?,
+                };
+                match found {
                     (_, Some(relation)) if relation.kind() == kind => {
                         transaction.drop_relation(&relation).await?;
                     }
