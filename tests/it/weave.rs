@@ -353,14 +353,13 @@ impl Weave {
             }
         }
         let end = if commits { "COMMIT" } else { "ROLLBACK" };
-        match self.run(by, end) {
-            Ok(()) => self.mirror(end),
-            // A table that it has replaced, in a schema that it then drops.
-            Err(error) if by == By::Duck && error.contains("has dropped this table") => {
-                self.duck.attach_again();
-                self.mirror("ROLLBACK")
+        self.run(by, end).map_err(|error| format!("{by:?}: {end}: {error}"))?;
+        match self.mirror(end) {
+            // A table that the mirror has replaced, in a schema that it has then dropped.
+            Err(error) if error.contains("has dropped this table") => {
+                statements.iter().try_for_each(|sql| self.mirror(sql))
             }
-            Err(error) => Err(format!("{by:?}: {end}: {error}")),
+            ended => ended,
         }
     }
 
