@@ -23,23 +23,11 @@ impl Session {
     pub(super) async fn alter_table(&mut self, alter: &AlterTable) -> Result<Outcome> {
         let name = &alter.name;
         self.change(async |session, transaction, staged| {
-            let found = match session.find(transaction, name).await {
+            let (schema, table) = match session.table(transaction, name, "ALTER VIEW").await {
                 Err(error) if alter.if_exists && error.kind() == ErrorKind::NotFound => {
                     return Ok(Outcome::done("ALTER TABLE"));
                 }
                 found => found?,
-            };
-            let (schema, table) = match found {
-                (schema, Some(Relation::Table(table))) => (schema, table),
-                (_, Some(Relation::View(_))) => {
-                    return Err(define::wrong_kind(name, "a view", "ALTER VIEW"));
-                }
-                (_, None) if alter.if_exists => return Ok(Outcome::done("ALTER TABLE")),
-                (schema, None) => {
-                    return Err(no_such(transaction, &schema, &name.name, RelationKind::Table)
-                        .await?
-                        .or_span(name.span));
-                }
             };
             session.write_inlined(&table, transaction, staged).await?;
             let mut before = table;
@@ -211,6 +199,22 @@ impl Session {
         .map_err(|e| e.or_span(name.span))
     }
 
+    async fn table(
+        &self,
+        transaction: &Transaction,
+        name: &RelationRef,
+        instead: &str,
+    ) -> Result<(Schema, Table)> {
+        match self.find(transaction, name).await? {
+            (schema, Some(Relation::Table(table))) => Ok((schema, table)),
+            (_, Some(Relation::View(_))) => Err(define::wrong_kind(name, "a view", instead)),
+            (schema, None) => {
+                let error = no_such(transaction, &schema, &name.name, RelationKind::Table).await?;
+                Err(error.or_span(name.span))
+            }
+        }
+    }
+
     async fn view(
         &self,
         transaction: &Transaction,
@@ -235,17 +239,7 @@ impl Session {
                 transaction.alter_view(&schema, &view, now).await?;
                 return Ok(Outcome::done("COMMENT"));
             }
-            let (schema, table) = match session.find(transaction, name).await? {
-                (schema, Some(Relation::Table(table))) => (schema, table),
-                (_, Some(Relation::View(_))) => {
-                    return Err(define::wrong_kind(name, "a view", "COMMENT ON VIEW"));
-                }
-                (schema, None) => {
-                    return Err(
-                        no_such(transaction, &schema, &name.name, RelationKind::Table).await?
-                    );
-                }
-            };
+            let (schema, table) = session.table(transaction, name, "COMMENT ON VIEW").await?;
             let mut now = table.clone();
             match column {
                 None => now.comment.clone_from(text),

@@ -163,32 +163,40 @@ impl Session {
         names: &[RelationRef],
         if_exists: bool,
     ) -> Result<Outcome> {
-        let (tag, other, instead) = match kind {
-            RelationKind::Table => ("DROP TABLE", "a view", "DROP VIEW"),
-            RelationKind::View => ("DROP VIEW", "a table", "DROP TABLE"),
-        };
         self.change(async |session, transaction, _| {
             for name in names {
-                let found = match session.find(transaction, name).await {
-                    // Its schema does not exist either.
-                    Err(error) if if_exists && error.kind() == ErrorKind::NotFound => continue,
-                    found => found?,
-                };
-                match found {
-                    (_, Some(relation)) if relation.kind() == kind => {
-                        transaction.drop_relation(&relation).await?;
-                    }
-                    (_, Some(_)) => return Err(wrong_kind(name, other, instead)),
-                    (_, None) if if_exists => {}
-                    (schema, None) => {
-                        let error = no_such(transaction, &schema, &name.name, kind).await?;
-                        return Err(error.or_span(name.span));
-                    }
+                match session.drop_relation(transaction, name, kind).await {
+                    Err(error) if if_exists && error.kind() == ErrorKind::NotFound => {}
+                    done => done?,
                 }
             }
-            Ok(Outcome::done(tag))
+            Ok(Outcome::done(match kind {
+                RelationKind::Table => "DROP TABLE",
+                RelationKind::View => "DROP VIEW",
+            }))
         })
         .await
+    }
+
+    async fn drop_relation(
+        &self,
+        transaction: &mut Transaction,
+        name: &RelationRef,
+        kind: RelationKind,
+    ) -> Result<()> {
+        match self.find(transaction, name).await? {
+            (_, Some(relation)) if relation.kind() == kind => {
+                transaction.drop_relation(&relation).await
+            }
+            (_, Some(_)) => Err(match kind {
+                RelationKind::Table => wrong_kind(name, "a view", "DROP VIEW"),
+                RelationKind::View => wrong_kind(name, "a table", "DROP TABLE"),
+            }),
+            (schema, None) => {
+                let error = no_such(transaction, &schema, &name.name, kind).await?;
+                Err(error.or_span(name.span))
+            }
+        }
     }
 
     pub(super) async fn create_view(&mut self, create: &CreateView) -> Result<Outcome> {

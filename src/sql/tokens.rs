@@ -111,6 +111,9 @@ fn cast(text: &str, precision: usize, scale: usize) -> [Token; 11] {
 
 /// The precision and scale of a number that only a decimal holds.
 fn digits(text: &str) -> Option<(usize, usize)> {
+    if text.len() <= f64::DIGITS as usize {
+        return None;
+    }
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if !is_digits(whole) || !is_digits(fraction) {
